@@ -1,0 +1,1 @@
+"""Runs are code: base.py holds every field with its default."""

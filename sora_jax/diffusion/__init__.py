@@ -1,0 +1,1 @@
+"""Diffusion mathematics: pure functions of arrays, no networks."""

@@ -1,0 +1,1 @@
+"""One engine, and one small file per tool."""

@@ -1,0 +1,1 @@
+"""Meshes and rules: the only importer of jax.sharding."""

@@ -1,0 +1,1 @@
+"""State, objectives, optimizer, step and loop."""
