@@ -1,27 +1,15 @@
-"""Array types, and the legend of their letters.
+"""Array types, and the legend of their letters. The only importer of jaxtyping.
 
 B batch (rows), T frames, H height, W width, C channels, L tokens of a row, P values of a latent
 patch, K known-bits of a token, F latent frames of a row, S text tokens of a row, D width, N heads,
-n h w the latent grid (chunks, rows, columns), M meta values. `Float["B L D"]` is any floating dtype.
+n h w the latent grid (chunks, rows, columns), M meta values.
 """
 
-import jax
-import jaxtyping
+from jax import Array
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
+type Key = PRNGKeyArray
+type Scalar = Float[Array, ""]
+type Params = dict  # nested, with string keys and arrays at the leaves
 
-class _Of:
-    """`Float["B T"]` for `jaxtyping.Float[jax.Array, "B T"]`."""
-
-    def __init__(self, kind):
-        self._kind = kind
-
-    def __getitem__(self, shape: str):
-        return self._kind[jax.Array, shape]
-
-
-Float = _Of(jaxtyping.Float)
-Int = _Of(jaxtyping.Int)
-Bool = _Of(jaxtyping.Bool)
-Key = jaxtyping.PRNGKeyArray
-Scalar = jaxtyping.Float[jax.Array, ""]
-Params = dict  # nested, string keys, jax arrays at the leaves
+__all__ = ["Array", "Bool", "Float", "Int", "Key", "Params", "Scalar"]

@@ -9,7 +9,7 @@ import dataclasses
 
 import jax
 
-from sora_jax.arrays import Float, Int
+from sora_jax.arrays import Array, Float, Int
 
 TARGET, REFERENCE, PADDING = 0, 1, 2  # values of `Canvas.role`
 META = ("fps", "seconds", "motion", "aesthetic", "loop")  # columns of `Canvas.meta`
@@ -20,25 +20,25 @@ META = ("fps", "seconds", "motion", "aesthetic", "loop")  # columns of `Canvas.m
 class Canvas:
     """Everything the transformer sees except the noisy latents and their noise levels."""
 
-    cond: Float["B L P"]
+    cond: Float[Array, "B L P"]
     """Clean latents where known, else 0."""
-    known: Float["B L K"]
+    known: Float[Array, "B L K"]
     """Known-mask in [0, 1]: one bit for each frame of the chunk."""
-    position: Float["B L 3"]
+    position: Float[Array, "B L 3"]
     """(seconds, y, x); y and x in units of the clip's mean side, 0 at the centre."""
-    role: Int["B L"]
-    segment: Int["B L"]
+    role: Int[Array, "B L"]
+    segment: Int[Array, "B L"]
     """Number of the clip in its row, from 0; attention stays within it. Padding has -1."""
-    frame: Int["B L"]
+    frame: Int[Array, "B L"]
     """Index of the token's latent frame in the row's table of F latent frames."""
-    frame_segment: Int["B F"]
-    frame_seconds: Float["B F"]
+    frame_segment: Int[Array, "B F"]
+    frame_seconds: Float[Array, "B F"]
     """Time of the middle of each latent frame within its clip."""
-    meta: Float["B F M"]
-    text: Int["B S"]
+    meta: Float[Array, "B F M"]
+    text: Int[Array, "B S"]
     """Token ids; 0 is padding."""
-    text_segment: Int["B S"]
-    text_span: Float["B S 2"]
+    text_segment: Int[Array, "B S"]
+    text_span: Float[Array, "B S 2"]
     """[start, end) seconds of the caption that the token belongs to."""
 
     def replace(self, **changes) -> "Canvas":
