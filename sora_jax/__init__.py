@@ -1,0 +1,1 @@
+"""An open text-to-video model that you can train yourself, in JAX."""

@@ -1,0 +1,1 @@
+"""Training records, how they are stored, and how they become batches."""

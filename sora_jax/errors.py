@@ -1,0 +1,25 @@
+"""The four ways a command can end badly. Each message is one line: value, limit, remedy."""
+
+
+class UsageError(ValueError):
+    """The person asked for something that can't be done as asked: a bad value, file or option."""
+
+    exit_code = 2
+
+
+class PolicyError(Exception):
+    """A safety gate refused the request."""
+
+    exit_code = 3
+
+
+class LimitError(ValueError):
+    """The request is well formed but past a stated limit (length, size, memory)."""
+
+    exit_code = 4
+
+
+class RunError(RuntimeError):
+    """The work was started and failed: disk full, non-finite loss, too many broken records."""
+
+    exit_code = 5
