@@ -1,0 +1,329 @@
+"""Video and image files to and from uint8 arrays (T H W 3 and H W 3, RGB, 0..255).
+
+Files come from strangers: a path is never taken for a URL, playlists can't name other files, and
+size limits hold while decoding, whatever the header says. Colours are BT.601, limited range, and
+tagged as such, so that reading gives back what was written.
+"""
+
+import contextlib
+import dataclasses
+import io
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+
+from sora_jax import files
+from sora_jax.errors import LimitError, UsageError
+
+Frame = NDArray[np.uint8]  # H W 3
+Frames = NDArray[np.uint8]  # T H W 3
+
+MAX_BYTES = 2**31  # of one file
+MAX_PIXELS = 2**28  # decoded, frames x height x width: 0.8 GB of RGB
+MAX_FRAMES = 4096
+_SMPTE170M = 6  # BT.601 in the numbering of ITU-T H.273
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """What the header of a video file says; `num_frames` is 0 where it does not say."""
+
+    num_frames: int
+    height: int
+    width: int
+    fps: float
+
+
+def probe(source: str | Path | bytes) -> VideoInfo:
+    """The header of a video, without decoding a frame."""
+    with _opened(source) as (container, name):
+        return _info(container, name)
+
+
+def read_video(
+    source: str | Path | bytes,
+    *,
+    fps: float | None = None,
+    max_frames: int = MAX_FRAMES,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[Frames, float]:
+    """All frames of a video and its frame rate, or the nearest frames at the rate `fps`.
+
+    Raises UsageError for a file that is missing, truncated or no video, and LimitError for one
+    with more than `max_frames` frames or `max_pixels` pixels in all.
+    """
+    native = probe(source).fps
+    stream: Iterator[Frame] = stream_frames(source, fps=fps)
+    frames: list[Frame] = []
+    pixels = 0
+    for frame in stream:
+        pixels += frame.shape[0] * frame.shape[1]
+        if len(frames) == max_frames:
+            raise LimitError(f"{_name(source)} has more than {max_frames} frames; trim it")
+        if pixels > max_pixels:
+            raise LimitError(
+                f"{_name(source)} has more than {max_pixels} pixels over its frames;"
+                " trim it or make it smaller"
+            )
+        frames.append(frame)
+    return np.stack(frames), fps or native
+
+
+def stream_frames(
+    source: str | Path | bytes, *, fps: float | None = None, max_frame_pixels: int = 2**25
+) -> Iterator[Frame]:
+    """The frames of a video one by one, upright, in constant memory.
+
+    With `fps`, the frame shown nearest to each of the times 0, 1/fps, 2/fps ... Raises as
+    `read_video` does; a truncated file is only found out at its end.
+    """
+    frames = _decode(source, max_frame_pixels)
+    if fps is not None:
+        frames = _at_rate(frames, fps)
+    for _, frame in frames:
+        yield frame
+
+
+def write_video(
+    path: str | Path, frames: Frames, fps: float, *, crf: int = 18, upscale: int = 1
+) -> None:
+    """Write an mp4 (h264, yuv420p) that every player shows; the file appears whole or not at all.
+
+    `upscale` repeats pixels: yuv420p halves the colour resolution, so 32x32 clips need 4 or more.
+    """
+    path = files.check_folder(path)
+    content = encode_mp4(frames, fps, crf=crf, pixel_format="yuv420p", upscale=upscale)
+    files.write_bytes(path, content)
+
+
+def encode_mp4(
+    frames: Frames,
+    fps: float,
+    *,
+    crf: int = 10,
+    pixel_format: str = "yuv444p",
+    upscale: int = 1,
+) -> bytes:
+    """An mp4 (h264) in memory. The defaults are for training shards: full colour resolution."""
+    frames = _check_frames(frames)
+    if upscale != 1:
+        frames = frames.repeat(upscale, axis=1).repeat(upscale, axis=2)
+    height, width = frames.shape[1:3]
+    if pixel_format == "yuv420p" and (height % 2 or width % 2):
+        raise UsageError(f"size {width}x{height} is odd; mp4 (yuv420p) needs even width and height")
+    target = io.BytesIO()
+    reformatter = VideoReformatter()
+    with av.open(target, "w", format="mp4") as container:
+        rate = Fraction(fps).limit_denominator(1001)
+        options = {"crf": str(crf), "preset": "veryfast"}
+        stream = container.add_stream("libx264", rate=rate, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
+        codec = stream.codec_context
+        codec.thread_count = 1 if height * width <= 256 * 256 else 0
+        codec.colorspace = codec.color_primaries = codec.color_trc = _SMPTE170M
+        codec.color_range = 1
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture = reformatter.reformat(picture, format=pixel_format)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return target.getvalue()
+
+
+def decode_mp4(content: bytes) -> Frames:
+    """The frames of an mp4 in memory, with the limits and errors of `read_video`."""
+    return read_video(content)[0]
+
+
+def read_image(path: str | Path, *, max_pixels: int = 2**25) -> Frame:
+    """An image file, upright; transparency is laid on white."""
+    path = _local(path)
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > max_pixels:
+                raise LimitError(
+                    f"{path} is {image.width}x{image.height}, over {max_pixels} pixels;"
+                    " make it smaller"
+                )
+            upright = ImageOps.exif_transpose(image).convert("RGBA")
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise UsageError(f"{path} is not an image that can be read; use PNG or JPEG") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, LimitError):
+            raise
+        raise UsageError(f"{path} is a broken image ({error}); save it again") from error
+    background = Image.new("RGBA", upright.size, "white")
+    return np.asarray(Image.alpha_composite(background, upright).convert("RGB"))
+
+
+def write_png(path: str | Path, image: Frame) -> None:
+    """Write a PNG, whole or not at all."""
+    target = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image, np.uint8)).save(target, format="png")
+    files.write_bytes(path, target.getvalue())
+
+
+def contact_sheet(
+    videos: Sequence[Frames],
+    captions: Sequence[str] | None = None,
+    marks: Sequence[bool | None] | None = None,
+    *,
+    frames: int = 8,
+    cell: int = 96,
+) -> Frame:
+    """One row of evenly spaced frames a clip, its caption above it, and a right or wrong mark.
+
+    Clips may differ in size and length; each frame is scaled by a whole factor to at least about
+    `cell` pixels of height. A mark is a green (True) or red (False) bar; None draws none.
+    """
+    if not len(videos):
+        raise UsageError("a contact sheet needs at least one clip; got none")
+    rows = [_sheet_row(_check_frames(video), frames, cell) for video in videos]
+    width = max(row.shape[1] for row in rows)
+    blocks = []
+    for i, row in enumerate(rows):
+        caption = captions[i] if captions else ""
+        mark = marks[i] if marks else None
+        if caption or mark is not None:
+            blocks.append(_sheet_caption(caption, mark, width))
+        blocks.append(np.pad(row, ((0, 6), (0, width - row.shape[1]), (0, 0)), constant_values=255))
+    return np.concatenate(blocks)
+
+
+def _sheet_row(video: Frames, count: int, cell: int) -> Frame:
+    picks = np.linspace(0, len(video) - 1, min(count, len(video))).round().astype(int)
+    factor = max(1, round(cell / video.shape[1]))
+    shown = video[picks].repeat(factor, axis=1).repeat(factor, axis=2)
+    shown = np.pad(shown, ((0, 0), (0, 0), (0, 3), (0, 0)), constant_values=255)
+    return np.concatenate(list(shown), axis=1)
+
+
+def _sheet_caption(caption: str, mark: bool | None, width: int) -> Frame:
+    font = ImageFont.load_default(size=14)
+    left, line_height = 12, 19
+    lines, line = [], ""
+    for word in caption.split():
+        longer = f"{line} {word}".strip()
+        if line and font.getlength(longer) > width - left - 4:
+            lines.append(line)
+            longer = word
+        line = longer
+    lines.append(line)
+    block = Image.new("RGB", (width, line_height * len(lines)), "white")
+    draw = ImageDraw.Draw(block)
+    for i, text in enumerate(lines):
+        draw.text((left, i * line_height + 1), text, fill="black", font=font)
+    if mark is not None:
+        draw.rectangle((0, 1, 7, block.height - 2), fill="#1a9a3c" if mark else "#d02020")
+    return np.asarray(block)
+
+
+def _check_frames(frames: Frames) -> Frames:
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
+        raise UsageError(
+            f"frames are {frames.dtype}{list(frames.shape)}; they must be uint8 [T, H, W, 3]"
+        )
+    return frames
+
+
+def _name(source: str | Path | bytes) -> str:
+    return f"video of {len(source)} bytes" if isinstance(source, bytes) else str(source)
+
+
+def _local(path: str | Path) -> Path:
+    if "://" in str(path):
+        raise UsageError(f"{path} is a URL; download it first and name the file")
+    if not Path(path).is_file():
+        raise UsageError(f"no file {path}; check the name")
+    return Path(path)
+
+
+@contextlib.contextmanager
+def _opened(source: str | Path | bytes) -> Iterator[tuple[Any, str]]:
+    """An open container with one decoding thread, and the name to use in messages."""
+    name = _name(source)
+    with contextlib.ExitStack() as stack:
+        if isinstance(source, bytes):
+            file: Any = io.BytesIO(source)
+            size = len(source)
+        else:
+            path = _local(source)
+            size = path.stat().st_size
+            file = stack.enter_context(path.open("rb"))
+        if size > MAX_BYTES:
+            raise LimitError(f"{name} has {size} bytes, over {MAX_BYTES}; trim it")
+        try:
+            # With no protocol allowed a playlist can't make the demuxer open anything else.
+            container = stack.enter_context(av.open(file, options={"protocol_whitelist": "none"}))
+            if not container.streams.video:
+                raise UsageError(f"{name} has no video stream; use an mp4, webm or mkv file")
+            container.streams.video[0].codec_context.thread_count = 1
+            yield container, name
+        except (av.error.FFmpegError, OSError) as error:
+            reason = getattr(error, "strerror", None) or "ends early"
+            raise UsageError(
+                f"{name} is truncated or not a video ({reason}); copy it again or re-encode it"
+            ) from error
+
+
+def _info(container: Any, name: str) -> VideoInfo:
+    stream = container.streams.video[0]
+    rate = stream.average_rate or stream.guessed_rate
+    if not rate or not stream.width or not stream.height:
+        raise UsageError(f"{name} does not say its size and frame rate; re-encode it as mp4")
+    return VideoInfo(
+        num_frames=stream.frames, height=stream.height, width=stream.width, fps=float(rate)
+    )
+
+
+def _decode(source: str | Path | bytes, max_frame_pixels: int) -> Iterator[tuple[float, Frame]]:
+    """Pairs of (seconds since the first frame, frame)."""
+    with _opened(source) as (container, name):
+        info = _info(container, name)
+        if info.height * info.width > max_frame_pixels:
+            raise LimitError(
+                f"{name} is {info.width}x{info.height}, over {max_frame_pixels} pixels a frame;"
+                " make it smaller"
+            )
+        reformatter = VideoReformatter()
+        first, count = None, 0
+        for picture in container.decode(video=0):
+            if picture.width * picture.height > max_frame_pixels:
+                raise LimitError(f"{name} grows to {picture.width}x{picture.height}; re-encode it")
+            time = picture.time if picture.time is not None else count / info.fps
+            first = time if first is None else first
+            frame = np.asarray(reformatter.reformat(picture, format="rgb24").to_ndarray(), np.uint8)
+            count += 1
+            # The display matrix says by how much to turn the picture counter-clockwise.
+            turns = round(picture.rotation / 90) % 4
+            yield time - first, np.ascontiguousarray(np.rot90(frame, turns)) if turns else frame
+    # An edit list may hide a few frames that the header counts; more missing means a cut file.
+    if not count or count < info.num_frames - max(2, info.num_frames // 20):
+        raise UsageError(
+            f"{name} is truncated: {count} of {info.num_frames} frames; copy it again or trim it"
+        )
+
+
+def _at_rate(frames: Iterator[tuple[float, Frame]], fps: float) -> Iterator[tuple[float, Frame]]:
+    """The nearest frame for each time 0, 1/fps, 2/fps ... up to the end of the last frame."""
+    wanted = 0
+    shown: tuple[float, Frame] | None = None
+    gap = 0.0
+    for time, frame in frames:
+        if shown is not None:
+            gap = time - shown[0]
+            while wanted / fps < (shown[0] + time) / 2:
+                yield wanted / fps, shown[1]
+                wanted += 1
+        shown = time, frame
+    if shown is not None:
+        while wanted == 0 or wanted / fps < shown[0] + gap - 1e-6:
+            yield wanted / fps, shown[1]
+            wanted += 1
