@@ -1,0 +1,1 @@
+"""Offline stages that make datasets: manifest in, manifest out."""

@@ -1,0 +1,1 @@
+"""The toy world, drawn and described."""

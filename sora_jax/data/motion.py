@@ -1,0 +1,87 @@
+"""The motions of the toy world: what each motion word means, frame by frame."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+import numpy as np
+
+DIRECTIONS: dict[str, tuple[int, int]] = {
+    "left": (-1, 0),
+    "right": (1, 0),
+    "up": (0, -1),
+    "down": (0, 1),
+}
+
+
+class Mover(Protocol):
+    """What a track is computed from: where an object starts and how it moves.
+
+    `rate` is per frame: pixels (left, right, up, down), growth of log radius (grow), radians
+    (orbit, rotate) or bounces (bounce). `extent` in pixels is the radius of an orbit or the height
+    of a bounce; `angle` in radians is where an orbit starts.
+    """
+
+    motion: str
+    x: float
+    y: float
+    radius: float
+    rate: float
+    extent: float
+    angle: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Track:
+    """Centre (pixels), radius (pixels) and turn (radians, clockwise) of an object, each [T]."""
+
+    x: np.ndarray
+    y: np.ndarray
+    radius: np.ndarray
+    turn: np.ndarray
+
+
+def track(mover: Mover, num_frames: int) -> Track:
+    """The object's path in world coordinates over frames 0 .. num_frames - 1."""
+    frame = np.arange(num_frames, dtype=np.float64)
+    x, y = np.full(num_frames, mover.x), np.full(num_frames, mover.y)
+    radius, turn = np.full(num_frames, mover.radius), np.zeros(num_frames)
+    if mover.motion in DIRECTIONS:
+        step_x, step_y = DIRECTIONS[mover.motion]
+        x, y = x + step_x * mover.rate * frame, y + step_y * mover.rate * frame
+    elif mover.motion == "grow":
+        radius = radius * np.exp(mover.rate * frame)
+    elif mover.motion == "rotate":
+        turn = mover.rate * frame
+    elif mover.motion == "orbit":
+        phase = mover.angle + mover.rate * frame
+        x, y = x + mover.extent * np.cos(phase), y + mover.extent * np.sin(phase)
+    elif mover.motion == "bounce":
+        y = y - mover.extent * np.abs(np.sin(np.pi * mover.rate * frame))
+    elif mover.motion != "still":
+        raise ValueError(f"unknown motion {mover.motion!r}")
+    return Track(x, y, radius, turn)
+
+
+def camera_path(camera: str, num_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Shift to the right (pixels) and zoom of the picture about its centre, each [T].
+
+    A camera that pans left shifts the picture to the right.
+    """
+    frame = np.arange(num_frames, dtype=np.float64)
+    shift, zoom = np.zeros(num_frames), np.ones(num_frames)
+    if camera in ("pan left", "pan right"):
+        shift = frame * PAN_RATE * (1 if camera == "pan left" else -1)
+    elif camera == "zoom in":
+        zoom = np.exp(ZOOM_RATE * frame)
+    elif camera == "zoom out":
+        zoom = MAX_ZOOM * np.exp(-ZOOM_RATE * frame)
+    elif camera != "still":
+        raise ValueError(f"unknown camera {camera!r}")
+    return shift, zoom
+
+
+PAN_RATE = 0.85  # pixels per frame
+ZOOM_RATE = 0.024  # log zoom per frame: 1.43 times over 16 frames
+MAX_ZOOM = 1.43
