@@ -1,7 +1,7 @@
 """Where the tokens of a clip are: the part of a canvas that follows from its size and rate alone.
 
-Training and generation both build their canvases from these arrays, so a clip has one geometry. numpy
-only: loader threads call it, and so does anything that has no accelerator.
+Training and generation both build their canvases from these arrays, so a clip has one geometry.
+Only numpy: loader threads call it, and so does anything that has no accelerator.
 """
 
 import dataclasses
@@ -21,17 +21,17 @@ class ClipGeometry:
     index: np.ndarray
     """int32 (L, 3): chunk, row and column of each token."""
     position: np.ndarray
-    """float32 (L, 3): seconds, y, x. y and x are 0 at the centre, in units of sqrt(height * width)."""
+    """float32 (L, 3): seconds, y, x. y and x from the centre, in units of sqrt(height * width)."""
     frame: np.ndarray
     """int32 (L,): latent frame (chunk) of each token."""
     frame_seconds: np.ndarray
     """float32 (n,): time of the middle of each chunk."""
     meta: np.ndarray
-    """float32 (n, NUM_META): fps and seconds in `META_UNITS`, and zeros; the same for each chunk."""
+    """float32 (n, NUM_META): fps and seconds in `META_UNITS`, then zeros; equal for all chunks."""
 
 
 def clip_geometry(grid: tuple[int, int, int], fps: float, size: tuple[int, int]) -> ClipGeometry:
-    """Geometry of a clip of `size` (height, width) pixels on a latent `grid` (chunks, rows, columns).
+    """Geometry of `size` (height, width) pixels on a latent `grid` (chunks, rows, columns).
 
     The sides of a latent follow from both: height / rows and width / columns pixels.
     """
