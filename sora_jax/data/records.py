@@ -1,0 +1,211 @@
+"""Reading shards: random access to records, their pixels or latents, and tolerance of bad ones."""
+
+import dataclasses
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow_datasets as tfds
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from sora_jax import media
+from sora_jax.data import schema
+from sora_jax.data.schema import VideoRecord
+from sora_jax.errors import RunError, UsageError
+
+INDEX = "index.json"
+BUILDER = "videos"
+BUILDER_VERSION = f"{schema.VERSION}.0.0"
+
+type Sample = dict[str, Any]
+
+
+class Source[T](Protocol):
+    """Random access to items: what the loader takes, and what this module gives."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> T: ...
+
+
+def features() -> tfds.features.FeaturesDict:
+    """The TFDS features of `schema.to_fields`."""
+    return tfds.features.FeaturesDict(
+        {
+            "version": np.int32,
+            "id": tfds.features.Text(),
+            "num_frames": np.int32,
+            "height": np.int32,
+            "width": np.int32,
+            "video": np.bytes_,
+            "latents": np.bytes_,
+            "details": tfds.features.Text(),
+        }
+    )
+
+
+def read_index(directory: str | Path) -> dict[str, Any]:
+    """The index beside the shards: {"fingerprint", "splits": {name: {"ids", "shapes"}}}."""
+    path = Path(directory) / INDEX
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UsageError(f"no shards in {directory} ({INDEX} is missing); write them") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is damaged ({error}); write the shards again") from error
+
+
+def open_split(directory: str | Path, split: str) -> "RecordSource":
+    """The records of one split of shards written by `data_pipelines.shards`."""
+    splits = read_index(directory)["splits"]
+    if split not in splits:
+        raise UsageError(f"no split {split!r} in {directory}; it has {', '.join(sorted(splits))}")
+    return RecordSource(Path(directory), split, splits[split])
+
+
+class RecordSource:
+    """Random access to the records of a split, in the order in which they were written."""
+
+    def __init__(self, directory: Path, split: str, index: Mapping[str, Any]):
+        builder = tfds.builder_from_directory(directory / BUILDER / BUILDER_VERSION)
+        self._fields = builder.as_data_source(split=split)
+        self._name = f"{directory}:{split}"
+        self.ids: Sequence[str] = index["ids"]
+        self.shapes: Sequence[tuple[int, int, int]] = [tuple(shape) for shape in index["shapes"]]
+        if len(self._fields) != len(self.ids):
+            raise UsageError(
+                f"{self._name} holds {len(self._fields)} records and its index"
+                f" {len(self.ids)}; write the shards again"
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> VideoRecord:
+        try:
+            return schema.from_fields(self._fields[index])
+        except (DecodeError, KeyError, RuntimeError) as error:
+            raise UsageError(
+                f"record {self.ids[index]!r} of {self._name} is damaged; write the shards again"
+            ) from error
+
+    def __repr__(self) -> str:
+        return f"RecordSource({self._name})"
+
+
+def decode(record: VideoRecord) -> NDArray[np.uint8]:
+    """The pixels of a record, uint8 T H W 3, of just the shape that the record states."""
+    if record.video is None:
+        raise UsageError(f"record {record.id!r} holds latents only; decode them with the VAE")
+    frames = media.decode_mp4(record.video)
+    if frames.shape[:3] != record.shape:
+        raise UsageError(
+            f"record {record.id!r} decodes to {frames.shape[:3]} and states {record.shape};"
+            " write it again"
+        )
+    return frames
+
+
+class Tolerant[T, S]:
+    """`function` of each item, where an item that fails (ValueError) is replaced by the next.
+
+    Failing items are logged by name and counted; more than `max_bad_share` of the source is a
+    RunError. Which item stands in depends on the data alone, so restarts see the same.
+    """
+
+    def __init__(
+        self, source: Source[T], function: Callable[[T], S], *, max_bad_share: float = 0.01
+    ):
+        self._source = source
+        self._function = function
+        self._max_bad = int(max_bad_share * len(source))
+        self._bad: dict[int, str] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def bad(self) -> dict[int, str]:
+        """Index and reason of each item that has failed so far."""
+        return dict(self._bad)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> S:
+        for step in range(len(self)):
+            i = (index + step) % len(self)
+            if i in self._bad:
+                continue
+            try:
+                return self._function(self._source[i])
+            except ValueError as error:
+                self._note(i, error)
+        raise RunError(f"none of the {len(self)} records can be read; see the log")
+
+    def _note(self, index: int, error: ValueError) -> None:
+        with self._lock:
+            if index not in self._bad:
+                logging.warning("skipping record %d: %s", index, error)
+            self._bad[index] = str(error)
+            if len(self._bad) > self._max_bad:
+                raise RunError(
+                    f"{len(self._bad)} of {len(self)} records can't be read, over the limit of"
+                    f" {self._max_bad}; the last: {error}"
+                ) from error
+
+
+class Columns:
+    """Random access to samples held in memory as columns: {name: sequence of one length}."""
+
+    def __init__(self, columns: Mapping[str, Sequence[Any] | NDArray]):
+        lengths = {name: len(column) for name, column in columns.items()}
+        if len(set(lengths.values())) != 1:
+            raise UsageError(f"columns have lengths {lengths}; they must be equal")
+        self.columns = dict(columns)
+        self._length = next(iter(lengths.values()))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Sample:
+        return {name: column[index] for name, column in self.columns.items()}
+
+
+def load_all(source: Source[VideoRecord], *, max_bad_share: float = 0.01) -> Columns:
+    """A whole split in memory: columns `record` and `latents` or `video`, stacked.
+
+    For sets that fit: the latents of 32,768 small clips are tens of megabytes, and training then
+    reads no file. All clips must have one shape; otherwise it is a UsageError. The records in
+    the column are without their payload, which stands in the stacked array.
+    """
+    tolerant = Tolerant(source, _unpack, max_bad_share=max_bad_share)
+    items = list(_each(tolerant))
+    kind = items[0][0]
+    shapes = sorted({(name, payload.shape) for name, payload, _ in items})
+    if len(shapes) > 1:
+        raise UsageError(f"clips have shapes {shapes}; load_all needs one, use the loader instead")
+    return Columns(
+        {
+            kind: np.stack([payload for _, payload, _ in items]),
+            "record": [record for _, _, record in items],
+        }
+    )
+
+
+def _each[T, S](tolerant: Tolerant[T, S]) -> Iterator[S]:
+    """Every good item once: a stand-in for a bad one is left out."""
+    for index in range(len(tolerant)):
+        item = tolerant[index]
+        if index not in tolerant.bad:
+            yield item
+
+
+def _unpack(record: VideoRecord) -> tuple[str, NDArray, VideoRecord]:
+    if record.latents is not None:
+        empty = np.zeros((0, 0, 0, 0), record.latents.dtype)
+        return "latents", record.latents, dataclasses.replace(record, latents=empty)
+    return "video", decode(record), dataclasses.replace(record, video=b"")
