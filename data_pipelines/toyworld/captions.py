@@ -29,7 +29,7 @@ _VERBS: dict[str, tuple[tuple[str, str], ...]] = {
     },
     "still": (("stays still", "staying still"), ("does not move", "not moving")),
     "grow": (("grows", "growing"), ("gets bigger", "getting bigger")),
-    "orbit": (("moves in a circle", "moving in a circle"),),
+    "orbit": (("moves in circles", "moving in circles"),),
     "bounce": (("bounces", "bouncing"),),
     "rotate": (("spins", "spinning"), ("rotates", "rotating")),
 }

@@ -48,7 +48,7 @@ class Light:
 
 LIGHTS: dict[str, Light] = {
     "day": Light((1.0, 1.0, 1.0), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)),
-    "dusk": Light((1.0, 0.62, 0.42), (0.92, 0.76, 0.62), (18.0, 4.0, 0.0)),
+    "dusk": Light((1.0, 0.64, 0.48), (0.92, 0.76, 0.64), (18.0, 4.0, 0.0)),
     "night": Light((0.50, 0.55, 0.68), (0.50, 0.55, 0.68), (0.0, 2.0, 16.0)),
 }
 TEXTURE_CELL = 16  # pixels; the side of a soft checker cell on textured backgrounds

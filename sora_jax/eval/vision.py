@@ -1,0 +1,278 @@
+"""Classical vision for the toy world: what is behind, what stands before it, and its outline."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import cv2
+import numpy as np
+
+from sora_jax.data.backdrop import checker, light_field
+from sora_jax.data.scene import (
+    BACKGROUNDS,
+    COLOURS,
+    INK,
+    LIGHTS,
+    TEXTURE_CELL,
+    TEXTURE_CONTRAST,
+    get_level,
+)
+from sora_jax.data.shapes import SHAPES, distance
+
+FOREGROUND = 36.0  # distance in RGB from the backdrop, of 441
+OUTLIER = 60.0  # a pixel further than this from a backdrop says nothing more about it
+CANVAS = 24  # side of the normalised picture of an outline
+CANVAS_AREA = 150.0  # its area there, in pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Backdrop:
+    """The background seen in each frame.
+
+    `background` and `light` are indices into the level's vocabulary [T], `shift` (pixels to the
+    right) and `zoom` the camera's place [T], `picture` the whole backdrop, float32 T H W 3.
+    """
+
+    background: np.ndarray
+    light: np.ndarray
+    shift: np.ndarray
+    zoom: np.ndarray
+    picture: np.ndarray
+
+
+def lit(colour: np.ndarray, light: str, size: int) -> np.ndarray:
+    """Show a colour [..., 3] under a light in each row of the picture, H ... 3."""
+    gain, glow = light_field(LIGHTS[light], size)
+    return colour * gain.reshape(size, *(1,) * (colour.ndim - 1), 3) + glow
+
+
+@functools.cache
+def _plain_backdrops(level: str) -> np.ndarray:
+    """Every background under every light without texture, (backgrounds * lights) H 3."""
+    spec = get_level(level)
+    return np.stack(
+        [
+            lit(np.asarray(BACKGROUNDS[name], np.float32), light, spec.size)
+            for name in spec.backgrounds
+            for light in spec.lights
+        ]
+    )
+
+
+@functools.cache
+def _cameras(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Candidate shifts [K], zooms [K] and their checkers at half size, K (H W / 4)."""
+    reach = TEXTURE_CELL - 1.0
+    shifts = np.arange(-reach, reach + 0.25, 0.5)
+    zooms = np.arange(1.015, 1.56, 0.015)
+    shift = np.concatenate([shifts, np.zeros(len(zooms))])
+    zoom = np.concatenate([np.ones(len(shifts)), zooms])
+    patterns = _halve(checker(size, shift, zoom))
+    return shift, zoom, patterns.reshape(len(shift), -1)
+
+
+def _halve(pictures: np.ndarray) -> np.ndarray:
+    """Average 2 x 2 pixels of T H W ...."""
+    rows = pictures[:, ::2] + pictures[:, 1::2]
+    return (rows[:, :, ::2] + rows[:, :, 1::2]) / 4
+
+
+def fit_backdrop(video: np.ndarray, level: str) -> Backdrop:
+    """Find background, light and camera of each frame of a float32 T H W 3 clip."""
+    spec = get_level(level)
+    small = _halve(video)
+    candidates = _plain_backdrops(level)
+    halved = (candidates[:, ::2] + candidates[:, 1::2]) / 2
+    costs = []
+    for candidate in halved:
+        gap = small - candidate[:, None]
+        squared = np.einsum("thwc,thwc->thw", gap, gap)
+        costs.append(np.minimum(squared, OUTLIER**2).mean((1, 2)))
+    best = np.argmin(costs, axis=0)
+    background, light = np.divmod(best, len(spec.lights))
+    plain = candidates[best][:, :, None]
+    shift, zoom = np.zeros(len(video)), np.ones(len(video))
+    picture = np.broadcast_to(plain, video.shape)
+    if spec.is_textured:
+        strength = _texture_strength(level)[light][:, :, None]
+        shift, zoom = _fit_camera(small - halved[best][:, :, None], strength, spec.size)
+        texture = checker(spec.size, shift, zoom)[..., None]
+        picture = plain + texture * strength
+    return Backdrop(background, light, shift, zoom, _recentre(picture, video))
+
+
+@functools.cache
+def _texture_strength(level: str) -> np.ndarray:
+    """Contrast of the texture under each light, lights H 3."""
+    spec = get_level(level)
+    return np.stack(
+        [TEXTURE_CONTRAST * light_field(LIGHTS[name], spec.size)[0][:, 0] for name in spec.lights]
+    )
+
+
+def _fit_camera(rest: np.ndarray, strength: np.ndarray, size: int):
+    """Find shift and zoom [T] whose checker best explains `rest`, T h w 3 at half size."""
+    weight = (strength[:, ::2] + strength[:, 1::2]) / 2
+    is_behind = np.abs(rest).max(-1) < 2 * FOREGROUND / 3**0.5
+    tone = (rest * weight).sum(-1) / (weight * weight).sum(-1) * is_behind
+    shift, zoom, patterns = _cameras(size)
+    tone, behind = tone.reshape(len(tone), -1), is_behind.reshape(len(tone), -1)
+    match = tone @ patterns.T / np.sqrt(behind.astype(np.float32) @ (patterns**2).T + 1e-6)
+    best = np.argmax(match, axis=1)
+    return shift[best], zoom[best]
+
+
+def _recentre(picture: np.ndarray, video: np.ndarray) -> np.ndarray:
+    """Take out a small constant difference of colour per frame, as a video codec makes it."""
+    gap = (video - picture)[:, ::3, ::3].reshape(len(video), -1, 3)
+    near = np.einsum("tpc,tpc->tp", gap, gap) < FOREGROUND**2
+    total = np.maximum(near.sum(1), 1)[:, None]
+    offset = np.clip((gap * near[..., None]).sum(1) / total, -10, 10)
+    return picture + offset[:, None, None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Blob:
+    """One connected thing of a frame: its box, cover in [0, 1] (h w) and pixel area."""
+
+    left: int
+    top: int
+    cover: np.ndarray
+    area: float
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Centre of mass (x, y) in pixels."""
+        total = self.cover.sum()
+        across = np.arange(self.cover.shape[1]) + 0.5
+        down = np.arange(self.cover.shape[0]) + 0.5
+        return (
+            float(self.left + self.cover.sum(0) @ across / total),
+            float(self.top + self.cover.sum(1) @ down / total),
+        )
+
+
+def find_blobs(gap: np.ndarray) -> list[Blob]:
+    """Cut one frame's distances from its backdrop (H W) into connected things, largest first."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(
+        (gap > FOREGROUND).astype(np.uint8), connectivity=8
+    )
+    blobs = []
+    for index in range(1, count):
+        left, top, width, height, pixels = stats[index]
+        if pixels < 3:
+            continue
+        box = (
+            slice(max(top - 1, 0), top + height + 1),
+            slice(max(left - 1, 0), left + width + 1),
+        )
+        mine = (labels[box] == index).astype(np.uint8)
+        inside = gap[box][mine > 0]
+        # Half of the pixels of a thin shape lie on its edge: the upper ones are its own colour.
+        full = np.percentile(inside, 60)
+        near = cv2.dilate(mine, np.ones((3, 3), np.uint8)) > 0
+        cover = np.clip(gap[box] / full, 0, 1) * (near & ((labels[box] == 0) | (mine > 0)))
+        cover[cover < 0.25] = 0
+        blobs.append(Blob(box[1].start, box[0].start, cover, float(cover.sum())))
+    return sorted(blobs, key=lambda blob: -blob.area)
+
+
+def normalise(blob: Blob) -> np.ndarray:
+    """Bring an outline to a common centre and area, as a unit vector of CANVAS ** 2 values."""
+    x, y = blob.centre
+    scale = np.sqrt(CANVAS_AREA / blob.area)
+    offset_x = CANVAS / 2 - scale * (x - blob.left)
+    offset_y = CANVAS / 2 - scale * (y - blob.top)
+    # cv2 puts pixel centres at whole numbers, this file at halves.
+    half = 0.5 * scale - 0.5
+    matrix = np.array([[scale, 0, offset_x + half], [0, scale, offset_y + half]])
+    canvas = cv2.warpAffine(blob.cover.astype(np.float32), matrix, (CANVAS, CANVAS))
+    return canvas.ravel() / max(float(np.linalg.norm(canvas)), 1e-6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bank:
+    """Normalised outlines of all shapes of a level at all angles.
+
+    `outlines` K (CANVAS ** 2); `shape` [K] the index of the shape; `angle` [K] degrees; `unit_area`
+    [shapes] the area in pixels of each shape at radius 1.
+    """
+
+    outlines: np.ndarray
+    shape: np.ndarray
+    angle: np.ndarray
+    unit_area: np.ndarray
+
+
+@functools.cache
+def shape_bank(level: str) -> Bank:
+    """Draw every shape of the level, every 5 degrees up to its symmetry if shapes can turn."""
+    spec = get_level(level)
+    outlines, shapes, angles, areas = [], [], [], []
+    radius, size = 9.0, 28
+    grid = np.arange(size) + 0.5
+    middle = np.array([size / 2.0])
+    for index, name in enumerate(spec.shapes):
+        symmetry = SHAPES[name].symmetry if "rotate" in spec.motions else 0.0
+        for angle in np.arange(0, symmetry or 5, 5.0):
+            gap = distance(
+                name, (grid, grid), (middle, middle), np.array([radius]), np.radians([angle])
+            )[0]
+            cover = np.clip(0.5 - gap / 1.6, 0, 1)
+            blob = Blob(0, 0, cover, float(cover.sum()))
+            outlines.append(normalise(blob))
+            shapes.append(index)
+            angles.append(angle)
+        areas.append(blob.area / radius**2)
+    return Bank(np.stack(outlines), np.array(shapes), np.array(angles), np.array(areas))
+
+
+def match_shapes(outlines: np.ndarray, level: str) -> tuple[np.ndarray, np.ndarray]:
+    """Compare normalised outlines T (CANVAS ** 2) with each shape of the level.
+
+    Returns the likeness, T shapes, 1 for the same outline, and the angle in degrees at which each
+    shape is most alike, T shapes, between 0 and the shape's symmetry.
+    """
+    bank = shape_bank(level)
+    likeness = outlines @ bank.outlines.T
+    best, angles = [], []
+    for index in range(len(bank.unit_area)):
+        mine = np.flatnonzero(bank.shape == index)
+        scores = likeness[:, mine]
+        top = np.argmax(scores, axis=1)
+        best.append(scores.max(1))
+        angles.append(bank.angle[mine][top] + _between(scores, top) * 5.0)
+    return np.stack(best, 1), np.stack(angles, 1)
+
+
+def _between(scores: np.ndarray, top: np.ndarray) -> np.ndarray:
+    """Offset of a parabola's peak through the best score and its cyclic neighbours, [T]."""
+    count = scores.shape[1]
+    if count < 3:
+        return np.zeros(len(scores))
+    row = np.arange(len(scores))
+    before, here, after = (scores[row, (top + step) % count] for step in (-1, 0, 1))
+    bend = np.minimum(before - 2 * here + after, -1e-6)
+    return np.clip(0.5 * (before - after) / bend, -0.5, 0.5)
+
+
+@functools.cache
+def lit_palette(level: str) -> np.ndarray:
+    """Object colours and then the ink, backgrounds lights H (colours + 1) 3."""
+    spec = get_level(level)
+    return np.stack(
+        [
+            np.stack(
+                [
+                    lit(
+                        np.asarray([*(COLOURS[c] for c in spec.colours), INK[name]], np.float32),
+                        light,
+                        spec.size,
+                    )
+                    for light in spec.lights
+                ]
+            )
+            for name in spec.backgrounds
+        ]
+    )
