@@ -77,60 +77,62 @@ def known_mask(
     Some token is always left unknown. A clip with too few chunks for its task is given nothing. The
     mask depends on the clip's own tokens alone, not on how many others are in the list.
     """
+    # One call of the generator for the whole mask: each call is compiled into the training step.
+    # Draw i of a key does not depend on how many are drawn, so the row's other tokens do not matter.
+    draws = jax.random.uniform(key, (16 + index.shape[0],))
+    ends, keys, box, per_chunk = draws[0:3], draws[3:8], draws[8:16], draws[16:]
     num_chunks, chunk = size[0], index[:, 0]
-    frames_key, box_key = jax.random.split(key)
     masks = (
         jnp.zeros(chunk.shape, bool),
         chunk == 0,
-        *_known_ends(frames_key, chunk, num_chunks),
-        _known_key_frames(frames_key, chunk, num_chunks),
-        _known_random_frames(frames_key, chunk, num_chunks),
-        _known_box(box_key, index, size),
+        *_known_ends(ends, chunk, num_chunks),
+        _known_key_frames(keys, chunk, num_chunks),
+        _known_random_frames(keys, per_chunk, chunk, num_chunks),
+        _known_box(box, index, size),
     )
     is_long_enough = num_chunks >= jnp.array(MIN_CHUNKS)[task]
-    return jnp.select([task == i for i in range(len(masks))], masks) & is_long_enough
+    return jnp.select([task == i for i in range(len(masks))], masks, False) & is_long_enough
 
 
-def _known_ends(key, chunk, num_chunks):
+def _known_ends(draws, chunk, num_chunks):
     """Masks of prefix, suffix and both ends. Lengths are uniform; the gap's ends are too."""
-    length_key, gap_key = jax.random.split(key)
-    length = jax.random.randint(length_key, (), 1, jnp.maximum(num_chunks, 2))
-    start, stop = _interval(gap_key, num_chunks - 2)
+    length = _integer(draws[0], 1, num_chunks)
+    start, stop = _interval(draws[1:], num_chunks - 2)
     in_gap = (chunk - 1 >= start) & (chunk - 1 < stop)
     return chunk < length, chunk >= num_chunks - length, ~in_gap
 
 
-def _known_key_frames(key, chunk, num_chunks):
-    number_key, chunk_key = jax.random.split(key)
-    number = jax.random.randint(number_key, (), 1, jnp.clip(num_chunks, 2, 5))
-    chosen = jax.random.randint(chunk_key, (4,), 0, num_chunks)
-    is_used = jnp.arange(4) < number
-    return jnp.any((chunk[:, None] == chosen) & is_used, axis=-1)
+def _known_key_frames(draws, chunk, num_chunks):
+    number = _integer(draws[4], 1, jnp.minimum(num_chunks, 5))
+    is_chosen = chunk[:, None] == _integer(draws[:4], 0, num_chunks)
+    return jnp.any(is_chosen & (jnp.arange(4) < number), axis=-1)
 
 
-def _known_random_frames(key, chunk, num_chunks):
-    share_key, draw_key, unknown_key = jax.random.split(key, 3)
-    # Each chunk's draw comes from its number, so that tokens of a chunk agree in any list.
-    draws = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(draw_key, i)))(chunk)
-    is_known = draws < jax.random.uniform(share_key)
-    return is_known & (chunk != jax.random.randint(unknown_key, (), 0, num_chunks))
+def _known_random_frames(draws, per_chunk, chunk, num_chunks):
+    is_known = per_chunk[chunk] < draws[0]
+    return is_known & (chunk != _integer(draws[1], 0, num_chunks))
 
 
-def _known_box(key, index, size):
-    row_key, column_key, time_key, all_key, side_key = jax.random.split(key, 5)
-    (top, bottom), (left, right) = _interval(row_key, size[1]), _interval(column_key, size[2])
-    first, stop = _interval(time_key, size[0])
-    is_always = jax.random.bernoulli(all_key)
+def _known_box(draws, index, size):
+    (top, bottom), (left, right) = _interval(draws[:2], size[1]), _interval(draws[2:4], size[2])
+    first, stop = _interval(draws[4:6], size[0])
+    is_always = draws[6] < 0.5
     first, stop = jnp.where(is_always, 0, first), jnp.where(is_always, size[0], stop)
     low, high = jnp.stack([first, top, left]), jnp.stack([stop, bottom, right])
     is_inside = jnp.all((index >= low) & (index < high), axis=-1)
     # A box that is the whole clip can't be what is given: nothing would be left to generate.
     is_whole = jnp.all((low == 0) & (high == size))
-    gives_inside = jax.random.bernoulli(side_key) & ~is_whole
+    gives_inside = (draws[7] < 0.5) & ~is_whole
     return jnp.where(gives_inside, is_inside, ~is_inside)
 
 
-def _interval(key, length):
-    """A non-empty [start, stop) within 0 .. max(length, 1); both ends have the same spread."""
-    ends = jax.random.randint(key, (2,), 0, jnp.maximum(length, 1))
+def _integer(draw, low, stop):
+    """Turn a uniform draw into an integer of low .. stop - 1 (`low` itself if there is none)."""
+    count = jnp.maximum(stop - low, 1)
+    return low + jnp.minimum((draw * count).astype(jnp.int32), count - 1)
+
+
+def _interval(draws, length):
+    """Turn two draws into a non-empty [start, stop) within 0 .. length; both ends spread alike."""
+    ends = _integer(draws, 0, length)
     return ends.min(), ends.max() + 1

@@ -10,9 +10,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from sora_jax.arrays import Array, Float, Key, Scalar
+from sora_jax.arrays import Array, Float, Key
 
-UNIFORM_EDGE = 1e-5  # the uniform part is drawn in (edge, 1 - edge), where logits are finite
+UNIFORM_EDGE = 1e-5  # draws are in (edge, 1 - edge), where logits and normals are finite
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,32 +55,22 @@ def sample_sigma(key: Key, cfg: NoiseConfig, position: Float[Array, " F"]) -> Fl
     `position` is the place of each frame within the clip, from 0 (first) to 1 (last). The draw of a
     frame does not depend on how many other frames are in the table.
     """
-    shape_key, one_key, frames_key, ramp_key = jax.random.split(key, 4)
-    one = _draw_logit(one_key, cfg)
-    # Counted by number, so that longer tables (rows with other clips) leave the draws as they are.
-    keys = jax.vmap(lambda i: jax.random.fold_in(frames_key, i))(jnp.arange(position.shape[0]))
-    independent = jax.vmap(lambda frame_key: _draw_logit(frame_key, cfg))(keys)
-    ramp = one + _ramp(ramp_key, cfg.ramp_height, position)
-    draw = jax.random.uniform(shape_key)
-    logit = jnp.where(
-        draw < cfg.one_share,
-        one,
-        jnp.where(draw < cfg.one_share + cfg.independent_share, independent, ramp),
+    # One call of the generator for all draws, row by row: the first rows of a table do not depend
+    # on how many rows it has.
+    draws = jax.random.uniform(
+        key, (2 + position.shape[0], 3), minval=UNIFORM_EDGE, maxval=1 - UNIFORM_EDGE
     )
-    return jax.nn.sigmoid(logit)
+    shape, rise, is_tent = draws[0, 0], draws[0, 1], draws[0, 2] < 0.5
+    logits = _logits(draws[1:], cfg)
+    one, independent = logits[0], logits[1:]
+    time = jnp.where(is_tent, 1 - jnp.abs(2 * position - 1), position)
+    ramp = one + cfg.ramp_height * (2 * rise - 1) * (time - 0.5)
+    is_one, is_own = shape < cfg.one_share, shape < cfg.one_share + cfg.independent_share
+    return jax.nn.sigmoid(jnp.where(is_one, one, jnp.where(is_own, independent, ramp)))
 
 
-def _draw_logit(key: Key, cfg: NoiseConfig) -> Scalar:
-    choice_key, normal_key, uniform_key = jax.random.split(key, 3)
-    normal = cfg.mean + math.log(cfg.shift) + cfg.spread * jax.random.normal(normal_key)
-    level = jax.random.uniform(uniform_key, minval=UNIFORM_EDGE, maxval=1 - UNIFORM_EDGE)
-    is_uniform = jax.random.uniform(choice_key) < cfg.uniform_share
-    return jnp.where(is_uniform, jax.scipy.special.logit(level), normal)
-
-
-def _ramp(key: Key, height: float, position: Float[Array, " F"]) -> Float[Array, " F"]:
-    """A line or a tent over time, up or down, within +-`height` / 2."""
-    height_key, tent_key = jax.random.split(key)
-    rise = jax.random.uniform(height_key, minval=-height, maxval=height)
-    tent = 1 - jnp.abs(2 * position - 1)
-    return rise * (jnp.where(jax.random.bernoulli(tent_key), tent, position) - 0.5)
+def _logits(draws: Float[Array, "N 3"], cfg: NoiseConfig) -> Float[Array, " N"]:
+    """Turn rows of uniform draws into logits of the mixture."""
+    normal = cfg.mean + math.log(cfg.shift) + cfg.spread * jax.scipy.special.ndtri(draws[:, 1])
+    uniform = jax.scipy.special.logit(draws[:, 2])
+    return jnp.where(draws[:, 0] < cfg.uniform_share, uniform, normal)
