@@ -1,0 +1,46 @@
+# `make quickstart` and `make test` each do the whole set-up first.
+MINUTES ?=
+PYTHON ?=
+export PYTHON
+
+VENV := .venv/bin
+UV ?= uv
+BUDGET := $(if $(MINUTES),--minutes $(MINUTES))
+PYTEST := $(VENV)/python -m pytest -q -p no:cacheprovider
+
+.PHONY: help setup quickstart toyworld test slow lint lock
+
+help:
+	@echo "make quickstart   set up, train on the small toy world, write report.html (MINUTES=N)"
+	@echo "make toyworld     the long proof on the full toy world (MINUTES=N); goes on after a stop"
+	@echo "make test         set up and run the tests; 'make slow' runs the long ones"
+	@echo "make lint         ruff and mypy"
+	@echo "make setup        .venv with the pinned packages (PYTHON=/path/to/python3.12)"
+	@echo "make lock         renew the pinned versions (needs uv)"
+
+setup:
+	@launch/setup.sh
+
+quickstart: setup
+	$(VENV)/sora-jax quickstart $(BUDGET)
+
+toyworld: setup
+	$(VENV)/sora-jax toyworld $(BUDGET)
+
+test: setup
+	$(PYTEST) -m "not slow"
+
+slow: setup
+	$(PYTEST) -m slow
+
+lint: setup
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+
+COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.12 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+lock:
+	$(COMPILE) setup.cfg --extra dev -o requirements.lock
+	sed -n 's/^tpu = //p' setup.cfg | $(COMPILE) - -o requirements-tpu.lock
