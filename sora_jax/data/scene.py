@@ -17,23 +17,23 @@ Split = Literal["train", "heldout"]
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (228, 32, 32),
     "green": (30, 165, 55),
-    "blue": (40, 70, 230),
-    "yellow": (245, 215, 30),
+    "blue": (36, 60, 230),
+    "yellow": (248, 222, 24),
     "purple": (185, 45, 205),
-    "cyan": (25, 195, 215),
+    "cyan": (20, 205, 215),
 }
 BACKGROUNDS: dict[str, tuple[int, int, int]] = {
     "white": (234, 234, 234),
     "black": (32, 32, 34),
     "gray": (122, 122, 122),
-    "beige": (212, 186, 148),
+    "pink": (228, 168, 180),
 }
 # The outline of the `outlined` style: dark on light backgrounds and the other way round.
 INK: dict[str, tuple[int, int, int]] = {
     "white": (20, 20, 24),
     "black": (240, 240, 240),
     "gray": (20, 20, 24),
-    "beige": (20, 20, 24),
+    "pink": (20, 20, 24),
 }
 
 
@@ -48,8 +48,8 @@ class Light:
 
 LIGHTS: dict[str, Light] = {
     "day": Light((1.0, 1.0, 1.0), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)),
-    "dusk": Light((1.0, 0.64, 0.48), (0.92, 0.76, 0.64), (18.0, 4.0, 0.0)),
-    "night": Light((0.50, 0.55, 0.68), (0.50, 0.55, 0.68), (0.0, 2.0, 16.0)),
+    "dusk": Light((1.0, 0.62, 0.54), (0.92, 0.76, 0.68), (34.0, 8.0, 0.0)),
+    "night": Light((0.40, 0.48, 0.70), (0.40, 0.48, 0.70), (0.0, 4.0, 32.0)),
 }
 TEXTURE_CELL = 16  # pixels; the side of a soft checker cell on textured backgrounds
 TEXTURE_CONTRAST = 18.0  # pixel values above and below the background's colour

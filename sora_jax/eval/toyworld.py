@@ -25,8 +25,8 @@ from sora_jax.eval.vision import (
 )
 
 DEBRIS = 0.03  # of the largest thing; anything smaller is grain
-THING = 0.3  # of the largest thing; anything larger counts as an object
-LIKENESS = 0.93  # an outline less like its shape than this is no such shape
+THING = 0.2  # of the largest thing; anything larger counts as an object
+LIKENESS = 0.945  # an outline less like its shape than this is no such shape
 LIKENESS_MARGIN = 0.004  # another shape may be this much more alike
 PURITY = 0.8  # share of an object's coloured pixels that have its colour
 INKED = 0.14  # share of ink in an outlined object
@@ -117,7 +117,7 @@ def _follow(blobs: list[Blob | None], pixels: np.ndarray, backdrop: Backdrop, le
     likeness, angle = match_shapes(np.stack([normalise(blob) for blob in seen]), level)
     colours = np.stack(
         [
-            _count_colours(
+            _weigh_colours(
                 blob, pixels[t], lit_palette(level)[backdrop.background[t], backdrop.light[t]]
             )
             for t, blob in enumerate(seen)
@@ -126,7 +126,7 @@ def _follow(blobs: list[Blob | None], pixels: np.ndarray, backdrop: Backdrop, le
     for values in (centres, area, likeness):
         values[is_missing] = np.nan
     painted = colours[:, :-1]
-    total = np.maximum(painted.sum(1), 1)
+    total = np.maximum(painted.sum(1), 1e-6)
     return Thing(
         x=centres[:, 0],
         y=centres[:, 1],
@@ -135,19 +135,31 @@ def _follow(blobs: list[Blob | None], pixels: np.ndarray, backdrop: Backdrop, le
         angle=angle,
         colour=np.where(is_missing, -1, painted.argmax(1)),
         purity=painted.max(1) / total,
-        ink=colours[:, -1] / np.maximum(colours.sum(1), 1),
+        ink=colours[:, -1],
     )
 
 
-def _count_colours(blob: Blob, frame: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Count the pixels of an object nearest to each of a row-wise palette, H colours 3."""
+def _weigh_colours(blob: Blob, frame: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Weigh the colours of an object's pixels: shares of each colour and last of ink, sum 1.
+
+    `palette` is row-wise, H (colours + 1) 3, ink last. A pixel is a mixture of ink and one colour:
+    the one whose line through ink it lies nearest to.
+    """
     rows, columns = np.nonzero(blob.cover > 0.85)
     if not len(rows):
         rows, columns = np.nonzero(blob.cover >= blob.cover.max())
-    values = frame[blob.top + rows, blob.left + columns]
-    gap = values[:, None] - palette[blob.top + rows]
-    nearest = np.einsum("pkc,pkc->pk", gap, gap).argmin(1)
-    return np.bincount(nearest, minlength=palette.shape[1])
+    palette = palette[blob.top + rows]
+    ink, lines = palette[:, -1], palette[:, :-1] - palette[:, -1:]
+    pixel = frame[blob.top + rows, blob.left + columns] - ink
+    lengths = np.einsum("pkc,pkc->pk", lines, lines)
+    part = np.clip(np.einsum("pc,pkc->pk", pixel, lines) / lengths, 0, 1)
+    rest = pixel[:, None] - part[..., None] * lines
+    nearest = np.einsum("pkc,pkc->pk", rest, rest).argmin(1)
+    part = part[np.arange(len(part)), nearest]
+    # Dark mixtures of all colours look alike: only clear pixels have a say on the colour.
+    weights = np.bincount(nearest, weights=part * (part > 0.6), minlength=palette.shape[1])
+    weights[-1] = (1 - part).sum()
+    return weights / len(part)
 
 
 def path_of(reading: Reading, thing: Thing, shapes: list[str]) -> Path:
@@ -156,20 +168,32 @@ def path_of(reading: Reading, thing: Thing, shapes: list[str]) -> Path:
     index = np.array([spec.shapes.index(shape) for shape in shapes])
     shift, zoom = reading.backdrop.shift, reading.backdrop.zoom
     middle = spec.size / 2
-    turn = np.zeros(len(shapes))
-    for shape in set(shapes):
-        mine = np.array([other == shape for other in shapes])
-        period = SHAPES[shape].symmetry
-        if period:
-            angles = thing.angle[mine, spec.shapes.index(shape)]
-            turn[mine] = np.unwrap((angles + period / 2) % period - period / 2, period=period)
     return Path(
         x=middle + (thing.x - middle - shift) / zoom,
         y=middle + (thing.y - middle) / zoom,
         radius=np.sqrt(thing.area / bank.unit_area[index]) / zoom,
-        turn=turn,
+        turn=_unwrap_turn(thing, shapes, spec.shapes),
         can_turn=all(SHAPES[shape].symmetry > 0 for shape in shapes),
     )
+
+
+def _unwrap_turn(thing: Thing, shapes: list[str], names: tuple[str, ...]) -> np.ndarray:
+    """Follow the angle of a thing [T] in degrees beyond its symmetry, also over a cut."""
+    turn = np.zeros(len(shapes))
+    start = 0
+    for stop in range(1, len(shapes) + 1):
+        if stop < len(shapes) and shapes[stop] == shapes[start]:
+            continue
+        period = SHAPES[shapes[start]].symmetry
+        if period:
+            angle = thing.angle[start:stop, names.index(shapes[start])]
+            angle = np.unwrap((angle + period / 2) % period - period / 2, period=period)
+            if start > 1:
+                expected = 2 * turn[start - 1] - turn[start - 2]
+                angle = angle + period * np.round((expected - angle[0]) / period)
+            turn[start:stop] = angle
+        start = stop
+    return turn
 
 
 def attribute_keys(scene: Scene) -> tuple[str, ...]:
@@ -364,7 +388,7 @@ def chance(level: str, num_scenes: int = 3000) -> dict[str, float]:
         values, counts = np.unique([a[key] for a in answers if key in a], return_counts=True)
         decided = counts.sum()
         pairs = float((counts * (counts - 1)).sum())
-        result[key] = pairs / (decided * (num_scenes - 1))
+        result[key] = float(pairs / (decided * (num_scenes - 1)))
     return result
 
 

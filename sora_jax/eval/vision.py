@@ -61,15 +61,16 @@ def _plain_backdrops(level: str) -> np.ndarray:
 
 
 @functools.cache
-def _cameras(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Candidate shifts [K], zooms [K] and their checkers at half size, K (H W / 4)."""
+def _cameras(size: int) -> tuple[np.ndarray, ...]:
+    """Candidate shifts [K] and zooms [K], their checkers at a quarter, K (H W / 16), squares."""
     reach = TEXTURE_CELL - 1.0
     shifts = np.arange(-reach, reach + 0.25, 0.5)
     zooms = np.arange(1.015, 1.56, 0.015)
     shift = np.concatenate([shifts, np.zeros(len(zooms))])
     zoom = np.concatenate([np.ones(len(shifts)), zooms])
-    patterns = _halve(checker(size, shift, zoom))
-    return shift, zoom, patterns.reshape(len(shift), -1)
+    patterns = _halve(_halve(checker(size, shift, zoom)))
+    patterns = patterns.reshape(len(shift), -1)
+    return shift, zoom, patterns, patterns**2
 
 
 def _halve(pictures: np.ndarray) -> np.ndarray:
@@ -112,13 +113,19 @@ def _texture_strength(level: str) -> np.ndarray:
 
 
 def _fit_camera(rest: np.ndarray, strength: np.ndarray, size: int):
-    """Find shift and zoom [T] whose checker best explains `rest`, T h w 3 at half size."""
+    """Find shift and zoom [T] whose checker best explains `rest`, T h w 3 at half size.
+
+    einsum and not @: threads of a BLAS cost more than they bring on matrices as small as these.
+    """
     weight = (strength[:, ::2] + strength[:, 1::2]) / 2
     is_behind = np.abs(rest).max(-1) < 2 * FOREGROUND / 3**0.5
     tone = (rest * weight).sum(-1) / (weight * weight).sum(-1) * is_behind
-    shift, zoom, patterns = _cameras(size)
-    tone, behind = tone.reshape(len(tone), -1), is_behind.reshape(len(tone), -1)
-    match = tone @ patterns.T / np.sqrt(behind.astype(np.float32) @ (patterns**2).T + 1e-6)
+    shift, zoom, patterns, squares = _cameras(size)
+    tone, behind = (
+        _halve(values.astype(np.float32)).reshape(len(tone), -1) for values in (tone, is_behind)
+    )
+    energy = np.einsum("tp,kp->tk", behind, squares)
+    match = np.einsum("tp,kp->tk", tone, patterns) / np.sqrt(energy + 1e-6)
     best = np.argmax(match, axis=1)
     return shift[best], zoom[best]
 
@@ -169,8 +176,9 @@ def find_blobs(gap: np.ndarray) -> list[Blob]:
         )
         mine = (labels[box] == index).astype(np.uint8)
         inside = gap[box][mine > 0]
-        # Half of the pixels of a thin shape lie on its edge: the upper ones are its own colour.
-        full = np.percentile(inside, 60)
+        # Pixels on the edge are mixtures; inside, an outlined object's filling may be the weaker.
+        core = gap[box][cv2.erode(mine, np.ones((3, 3), np.uint8)) > 0]
+        full = np.percentile(core, 20) if len(core) > 3 else np.percentile(inside, 60)
         near = cv2.dilate(mine, np.ones((3, 3), np.uint8)) > 0
         cover = np.clip(gap[box] / full, 0, 1) * (near & ((labels[box] == 0) | (mine > 0)))
         cover[cover < 0.25] = 0
@@ -225,7 +233,9 @@ def shape_bank(level: str) -> Bank:
             shapes.append(index)
             angles.append(angle)
         areas.append(blob.area / radius**2)
-    return Bank(np.stack(outlines), np.array(shapes), np.array(angles), np.array(areas))
+    return Bank(
+        np.stack(outlines).astype(np.float32), np.array(shapes), np.array(angles), np.array(areas)
+    )
 
 
 def match_shapes(outlines: np.ndarray, level: str) -> tuple[np.ndarray, np.ndarray]:
@@ -235,7 +245,7 @@ def match_shapes(outlines: np.ndarray, level: str) -> tuple[np.ndarray, np.ndarr
     shape is most alike, T shapes, between 0 and the shape's symmetry.
     """
     bank = shape_bank(level)
-    likeness = outlines @ bank.outlines.T
+    likeness = np.einsum("tp,kp->tk", outlines, bank.outlines)
     best, angles = [], []
     for index in range(len(bank.unit_area)):
         mine = np.flatnonzero(bank.shape == index)
@@ -259,7 +269,7 @@ def _between(scores: np.ndarray, top: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def lit_palette(level: str) -> np.ndarray:
-    """Object colours and then the ink, backgrounds lights H (colours + 1) 3."""
+    """Object colours and last the ink, backgrounds lights H (colours + 1) 3."""
     spec = get_level(level)
     return np.stack(
         [
