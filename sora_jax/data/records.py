@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -25,6 +25,7 @@ BUILDER_VERSION = f"{schema.VERSION}.0.0"
 type Sample = dict[str, Any]
 
 
+@runtime_checkable
 class Source[T](Protocol):
     """Random access to items: what the loader takes, and what this module gives."""
 

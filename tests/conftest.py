@@ -1,0 +1,32 @@
+"""What every test runs under: eight virtual CPU devices, no network, shapes checked."""
+
+import os
+from pathlib import Path
+
+# Before the first import of JAX: the number of devices is read once.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+os.environ["WANDB_MODE"] = "offline"
+os.environ["WANDB_SILENT"] = "true"
+os.environ["NO_GCS"] = "1"
+
+import jax  # noqa: E402
+import jaxtyping  # noqa: E402
+import pytest  # noqa: E402
+
+# Compiled programs outlive the process: the second run of the tests compiles next to nothing.
+jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "sora_jax" / "tests"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+# Each annotated boundary of the package is checked while the tests run; an int passes as a float.
+CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+jaxtyping.install_import_hook("sora_jax", CHECKER)
+
+
+@pytest.fixture
+def key():
+    """A PRNG key."""
+    return jax.random.key(0)
