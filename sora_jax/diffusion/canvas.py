@@ -78,7 +78,7 @@ def known_mask(
     mask depends on the clip's own tokens alone, not on how many others are in the list.
     """
     # One call of the generator for the whole mask: each call is compiled into the training step.
-    # Draw i of a key does not depend on how many are drawn, so the row's other tokens do not matter.
+    # Draw i of a key does not depend on how many are drawn, so other tokens do not matter.
     draws = jax.random.uniform(key, (16 + index.shape[0],))
     ends, keys, box, per_chunk = draws[0:3], draws[3:8], draws[8:16], draws[16:]
     num_chunks, chunk = size[0], index[:, 0]

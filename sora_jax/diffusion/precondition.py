@@ -25,13 +25,13 @@ LOSS_SPACES = ("x0", "velocity")
 class Precondition(NamedTuple):
     """x0 = c_skip x_t + c_out network(c_in x_t)."""
 
-    c_in: Float[Array, "*b P"]
-    c_skip: Float[Array, "*b P"]
-    c_out: Float[Array, "*b P"]
+    c_in: Float[Array, "*#b P"]
+    c_skip: Float[Array, "*#b P"]
+    c_out: Float[Array, "*#b P"]
 
 
 def precondition(
-    sigma: Float[Array, "*b 1"], variance: Float[Array, " P"], prediction: str = "x0"
+    sigma: Float[Array, "*#b 1"], variance: Float[Array, " P"], prediction: str = "x0"
 ) -> Precondition:
     """Scales at `sigma` for channels of `variance` > 0. `prediction` is one of PREDICTIONS."""
     total = (1 - sigma) ** 2 * variance + sigma**2
@@ -44,12 +44,12 @@ def precondition(
 
 
 def denoise(
-    raw: Float[Array, "*b P"],
-    xt: Float[Array, "*b P"],
-    sigma: Float[Array, "*b 1"],
+    raw: Float[Array, "*#b P"],
+    xt: Float[Array, "*#b P"],
+    sigma: Float[Array, "*#b 1"],
     variance: Float[Array, " P"],
     prediction: str = "x0",
-) -> Float[Array, "*b P"]:
+) -> Float[Array, "*#b P"]:
     """Estimate x0 from the network's output for the input `c_in * xt`."""
     scales = precondition(sigma, variance, prediction)
     return scales.c_skip * xt + scales.c_out * raw

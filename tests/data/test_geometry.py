@@ -1,4 +1,4 @@
-"""If these fail, clips of another size, rate or aspect ratio are placed where the model never saw one."""
+"""If these fail, clips of another size, rate or shape are placed where the model never saw one."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from sora_jax.data.geometry import CHUNK_FRAMES, NUM_META, clip_geometry
 
 
 def test_positions_are_centred_seconds_and_mean_sides():
-    clip = clip_geometry((3, 2, 4), fps=8, size=(16, 32))
+    clip = clip_geometry((3, 2, 4), fps=8.0, size=(16, 32))
     assert clip.position.shape == clip.index.shape == (24, 3)
     np.testing.assert_allclose(clip.position[:, 1:].mean(0), 0, atol=1e-6)
     # 12 frames at 8 fps: chunks of half a second with their middles at .25, .75 and 1.25.
@@ -21,20 +21,20 @@ def test_positions_are_centred_seconds_and_mean_sides():
 
 
 def test_a_longer_clip_begins_like_a_shorter_one():
-    short, long = (clip_geometry((n, 2, 2), fps=8, size=(16, 16)) for n in (2, 4))
+    short, long = (clip_geometry((n, 2, 2), fps=8.0, size=(16, 16)) for n in (2, 4))
     np.testing.assert_array_equal(short.position, long.position[: len(short.position)])
     np.testing.assert_array_equal(short.index, long.index[: len(short.index)])
 
 
 def test_tokens_are_listed_as_reshape_lists_them():
     grid = (2, 3, 4)
-    clip = clip_geometry(grid, fps=8, size=(24, 32))
+    clip = clip_geometry(grid, fps=8.0, size=(24, 32))
     values = np.arange(24).reshape(grid)
     np.testing.assert_array_equal(values[tuple(clip.index.T)], values.reshape(-1))
 
 
 def test_meta_names_the_columns_of_the_canvas():
-    clip = clip_geometry((5, 1, 1), fps=12, size=(8, 8))
+    clip = clip_geometry((5, 1, 1), fps=12.0, size=(8, 8))
     assert NUM_META == len(META) and META[:2] == ("fps", "seconds")
     np.testing.assert_allclose(clip.meta[:, 0], 12 / 24)
     np.testing.assert_allclose(clip.meta[:, 1], 5 * CHUNK_FRAMES / 12 / 10)

@@ -42,7 +42,7 @@ def test_the_uniform_share_is_uniform():
 
 def test_a_shift_of_the_config_is_the_shift_of_the_grid():
     plain, shifted = (draw(**only("one"), uniform_share=0.0, shift=s) for s in (1.0, 3.0))
-    np.testing.assert_allclose(shifted, shift_sigma(plain, 3.0), atol=1e-5)
+    np.testing.assert_allclose(shifted, shift_sigma(jnp.array(plain), 3.0), atol=1e-5)
 
 
 def test_shapes_over_time_have_their_shares():

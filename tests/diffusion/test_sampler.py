@@ -17,7 +17,7 @@ MEAN, STD = 1.5, 0.5
 
 def make_canvas(known=None, *, batch=2, channels=4, bits=4):
     """Build canvases of one clip a row. `known` is bool (L,)."""
-    clip = clip_geometry(GRID, fps=8, size=(16, 16))
+    clip = clip_geometry(GRID, fps=8.0, size=(16, 16))
     length = len(clip.index)
     known = np.zeros(length, bool) if known is None else known
     cond = jax.random.normal(jax.random.key(9), (batch, length, channels)) * known[:, None]

@@ -18,13 +18,13 @@ _draw = jax.jit(jax.vmap(known_mask, in_axes=(0, None, None, None)))
 
 def masks(task, grid=(5, 4, 6), *, extra=None):
     """Draw NUM masks, bool (NUM, n, h, w)."""
-    index = clip_geometry(grid, fps=8, size=(32, 32)).index
+    index = clip_geometry(grid, fps=8.0, size=(32, 32)).index
     length = len(index)
     if extra is not None:
         index = np.concatenate([index, extra])
     keys = jax.random.split(jax.random.key(TASKS.index(task)), NUM)
     number = jnp.int32(TASKS.index(task))
-    drawn = np.asarray(_draw(keys, number, index, jnp.array(grid)))
+    drawn = np.asarray(_draw(keys, number, jnp.array(index), jnp.array(grid)))
     assert drawn.dtype == bool
     return drawn[:, :length].reshape(NUM, *grid)
 
