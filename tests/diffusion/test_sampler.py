@@ -133,7 +133,8 @@ def test_scale_one_is_the_conditional_estimate_and_runs_nothing_else():
         raise AssertionError("the unconditional network must not run")
 
     cond = gaussian_denoiser(make_canvas())
-    assert guidance.make_guided(cond, forbidden, guidance.Guidance(scale=1.0)) is cond
+    off = guidance.Guidance(scale=1.0, interval=(0.2, 0.4)).strength()
+    assert guidance.make_guided(cond, forbidden, off) is cond
     a, b = jax.random.normal(jax.random.key(0), (2, 1, 5, 3))
     np.testing.assert_array_equal(guidance.guide(a, b, 1.0, 0.7), a)
 
@@ -153,7 +154,8 @@ def test_guidance_extrapolates_and_rescale_restores_the_spread():
 def test_guidance_acts_inside_its_interval_only():
     canvas = make_canvas()
     cond, uncond = gaussian_denoiser(canvas), gaussian_denoiser(canvas, mean=-1.0)
-    guided = guidance.make_guided(cond, uncond, guidance.Guidance(scale=2.0, interval=(0.3, 0.6)))
+    strength = guidance.Guidance(scale=2.0, interval=(0.3, 0.6)).strength()
+    guided = guidance.make_guided(cond, uncond, strength)
     xt = jax.random.normal(jax.random.key(0), canvas.cond.shape)
     for level, is_inside in [(0.1, False), (0.3, True), (0.5, True), (0.7, False)]:
         sigma = jnp.full((2, 3), level).at[:, 0].set(0)  # a known frame does not hide the level
