@@ -10,16 +10,7 @@ import dataclasses
 import numpy as np
 
 from sora_jax.data.scene import Scene
-
-
-@dataclasses.dataclass(frozen=True)
-class Caption:
-    """A sentence about the seconds [start, end) of a clip."""
-
-    text: str
-    start: float
-    end: float
-
+from sora_jax.data.schema import Caption
 
 # (finite verb, gerund) by motion; the first of each is the plainest.
 _VERBS: dict[str, tuple[tuple[str, str], ...]] = {

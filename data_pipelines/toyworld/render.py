@@ -20,7 +20,7 @@ from sora_jax.data.scene import (
 )
 from sora_jax.data.shapes import distance
 
-OUTLINE = 0.17  # of the radius
+OUTLINE = 0.16  # of the radius
 
 
 def render(scene: Scene) -> np.ndarray:

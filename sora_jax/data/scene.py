@@ -109,6 +109,8 @@ RATES: dict[str, dict[str, tuple[float, float]]] = {
     "rotate": {"slow": (0.075, 0.090), "fast": (0.160, 0.175)},
 }
 SMALL_LINEAR = (0.62, 0.85)
+MARGIN = 1.0  # pixels between an object and the edge of the picture
+MIDDLE_MARGIN = 2.5  # pixels between each of two objects and the middle
 TWO_LINEAR = (0.62, 0.78)  # sideways, inside half of the picture
 
 
@@ -240,14 +242,13 @@ def sample_scene(
     change = None
     if kind == "change":
         change = _draw_change(level, split, looks[0], background, rng)
-    zones = (
-        ((0.0, spec.size / 2), (spec.size / 2, spec.size))
-        if kind == "two"
-        else ((0.0, float(spec.size)),)
-    )
+    middle, end = spec.size / 2, spec.size - MARGIN
+    lanes = [(MARGIN, end)]
+    if kind == "two":
+        lanes = [(MARGIN, middle - MIDDLE_MARGIN), (middle + MIDDLE_MARGIN, end)]
     objects = tuple(
-        _place(level, look, zone, camera, change, rng)
-        for look, zone in zip(looks, zones, strict=True)
+        _place(level, look, lane, camera, change, rng)
+        for look, lane in zip(looks, lanes, strict=True)
     )
     return Scene(
         level=level,
@@ -324,15 +325,14 @@ def _draw_rate(level: str, motion: str, is_alone: bool, rng) -> tuple[str, float
     return (speed, *RATES[motion][speed])
 
 
-def _place(level: str, look, zone, camera: str, change: Change | None, rng) -> Object:
-    """Draw size, rate and start of one object so that it stays inside its zone in all frames."""
+def _place(level: str, look, lane, camera: str, change: Change | None, rng) -> Object:
+    """Draw size, rate and start of one object so that it stays inside its lane in all frames."""
     shape, colour, motion = look
     spec = get_level(level)
-    is_alone = zone[1] - zone[0] == spec.size
+    is_alone = lane[1] - lane[0] > spec.size / 2
     speed, low_rate, high_rate = _draw_rate(level, motion, is_alone, rng)
     reach = max(SHAPES[s].reach for s in (shape, change.shape if change else shape))
-    shift, zoom = camera_path(camera, spec.num_frames)
-    while True:
+    while True:  # Few draws do not fit: a large object on a long way.
         item = Object(
             shape=shape,
             colour=colour,
@@ -345,19 +345,22 @@ def _place(level: str, look, zone, camera: str, change: Change | None, rng) -> O
             extent={"orbit": 12.0, "bounce": 22.0}.get(motion, 0.0),
             angle=round(rng.uniform(0, 2 * np.pi), 3) if motion == "orbit" else 0.0,
         )
-        path = track(item, spec.num_frames)
-        room = []
-        for position, (low, high), moved in (
-            (path.x, zone, shift),
-            (path.y, (0.0, float(spec.size)), 0.0),
-        ):
-            middle, span = spec.size / 2, reach * path.radius
-            room.append(
-                (
-                    np.max(middle + (low + 1 - moved - middle) / zoom + span - position),
-                    np.min(middle + (high - 1 - moved - middle) / zoom - span - position),
-                )
-            )
+        room = _find_room(item, spec, lane, camera, reach)
         if all(low <= high for low, high in room):
             x, y = (round(rng.uniform(low, high), 2) for low, high in room)
             return dataclasses.replace(item, x=x, y=y)
+
+
+def _find_room(item: Object, spec: Level, lane, camera: str, reach: float):
+    """Give the lowest and highest start, x and y, that keep an object (at 0, 0) inside its lane."""
+    path = track(item, spec.num_frames)
+    shift, zoom = camera_path(camera, spec.num_frames)
+    span, middle = reach * path.radius, spec.size / 2
+    whole = (MARGIN, spec.size - MARGIN)
+    return [
+        (
+            np.max(middle + (low - moved - middle) / zoom + span - place),
+            np.min(middle + (high - moved - middle) / zoom - span - place),
+        )
+        for place, (low, high), moved in ((path.x, lane, shift), (path.y, whole, 0.0))
+    ]

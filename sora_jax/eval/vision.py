@@ -23,6 +23,7 @@ from sora_jax.data.shapes import SHAPES, distance
 FOREGROUND = 36.0  # distance in RGB from the backdrop, of 441
 OUTLIER = 60.0  # a pixel further than this from a backdrop says nothing more about it
 CANVAS = 24  # side of the normalised picture of an outline
+_SQUARE = np.ones((3, 3), np.uint8)
 CANVAS_AREA = 150.0  # its area there, in pixels
 
 
@@ -162,9 +163,9 @@ class Blob:
 
 def find_blobs(gap: np.ndarray) -> list[Blob]:
     """Cut one frame's distances from its backdrop (H W) into connected things, largest first."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(
-        (gap > FOREGROUND).astype(np.uint8), connectivity=8
-    )
+    # Between ink and filling a pixel may have the background's colour: close such seams.
+    mask = cv2.morphologyEx((gap > FOREGROUND).astype(np.uint8), cv2.MORPH_CLOSE, _SQUARE)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     blobs = []
     for index in range(1, count):
         left, top, width, height, pixels = stats[index]
@@ -177,9 +178,9 @@ def find_blobs(gap: np.ndarray) -> list[Blob]:
         mine = (labels[box] == index).astype(np.uint8)
         inside = gap[box][mine > 0]
         # Pixels on the edge are mixtures; inside, an outlined object's filling may be the weaker.
-        core = gap[box][cv2.erode(mine, np.ones((3, 3), np.uint8)) > 0]
+        core = gap[box][cv2.erode(mine, _SQUARE) > 0]
         full = np.percentile(core, 20) if len(core) > 3 else np.percentile(inside, 60)
-        near = cv2.dilate(mine, np.ones((3, 3), np.uint8)) > 0
+        near = cv2.dilate(mine, _SQUARE) > 0
         cover = np.clip(gap[box] / full, 0, 1) * (near & ((labels[box] == 0) | (mine > 0)))
         cover[cover < 0.25] = 0
         blobs.append(Blob(box[1].start, box[0].start, cover, float(cover.sum())))
