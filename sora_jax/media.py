@@ -8,6 +8,7 @@ tagged as such, so that reading gives back what was written.
 import contextlib
 import dataclasses
 import io
+import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -77,14 +78,19 @@ def read_video(
 
 
 def stream_frames(
-    source: str | Path | bytes, *, fps: float | None = None, max_frame_pixels: int = 2**25
+    source: str | Path | bytes,
+    *,
+    fps: float | None = None,
+    span: tuple[float, float] | None = None,
+    max_frame_pixels: int = 2**25,
 ) -> Iterator[Frame]:
     """The frames of a video one by one, upright, in constant memory.
 
-    With `fps`, the frame shown nearest to each of the times 0, 1/fps, 2/fps ... Raises as
-    `read_video` does; a truncated file is only found out at its end.
+    With `span`, only those in the seconds [start, end). With `fps`, the frame shown nearest to
+    each of the times 0, 1/fps, 2/fps ... from the start. Raises as `read_video` does; a truncated
+    file is only found out at its end.
     """
-    frames = _decode(source, max_frame_pixels)
+    frames = _decode(source, span, max_frame_pixels)
     if fps is not None:
         frames = _at_rate(frames, fps)
     for _, frame in frames:
@@ -283,8 +289,10 @@ def _info(container: Any, name: str) -> VideoInfo:
     )
 
 
-def _decode(source: str | Path | bytes, max_frame_pixels: int) -> Iterator[tuple[float, Frame]]:
-    """Pairs of (seconds since the first frame, frame)."""
+def _decode(
+    source: str | Path | bytes, span: tuple[float, float] | None, max_frame_pixels: int
+) -> Iterator[tuple[float, Frame]]:
+    """Pairs of (seconds since the start, frame)."""
     with _opened(source) as (container, name):
         info = _info(container, name)
         if info.height * info.width > max_frame_pixels:
@@ -293,22 +301,42 @@ def _decode(source: str | Path | bytes, max_frame_pixels: int) -> Iterator[tuple
                 " make it smaller"
             )
         reformatter = VideoReformatter()
-        first, count = None, 0
+        start, end = span or (0.0, math.inf)
+        origin = _seek(container, start)
+        count = 0
         for picture in container.decode(video=0):
             if picture.width * picture.height > max_frame_pixels:
                 raise LimitError(f"{name} grows to {picture.width}x{picture.height}; re-encode it")
-            time = picture.time if picture.time is not None else count / info.fps
-            first = time if first is None else first
-            frame = np.asarray(reformatter.reformat(picture, format="rgb24").to_ndarray(), np.uint8)
+            moment = picture.time if picture.time is not None else count / info.fps
+            origin = moment if origin is None else origin
+            time = moment - origin
+            if time >= end - 1e-6:
+                break
+            if time < start - 1e-6:
+                continue
             count += 1
+            frame = np.asarray(reformatter.reformat(picture, format="rgb24").to_ndarray(), np.uint8)
             # The display matrix says by how much to turn the picture counter-clockwise.
             turns = round(picture.rotation / 90) % 4
-            yield time - first, np.ascontiguousarray(np.rot90(frame, turns)) if turns else frame
+            frame = np.ascontiguousarray(np.rot90(frame, turns)) if turns else frame
+            yield time - start, frame
+    if not count and span:
+        raise UsageError(f"{name} has no frame between {start} and {end} s; it is shorter")
     # An edit list may hide a few frames that the header counts; more missing means a cut file.
-    if not count or count < info.num_frames - max(2, info.num_frames // 20):
+    if not count or (not span and count < info.num_frames - max(2, info.num_frames // 20)):
         raise UsageError(
             f"{name} is truncated: {count} of {info.num_frames} frames; copy it again or trim it"
         )
+
+
+def _seek(container: Any, start: float) -> float | None:
+    """Go to the key frame before `start`; the time stamp of second 0, or None for the first."""
+    if start <= 0:
+        return None
+    stream = container.streams.video[0]
+    origin = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
+    container.seek(int((origin + start) / stream.time_base), stream=stream)
+    return origin
 
 
 def _at_rate(frames: Iterator[tuple[float, Frame]], fps: float) -> Iterator[tuple[float, Frame]]:

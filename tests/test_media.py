@@ -55,6 +55,18 @@ def test_resampling_takes_the_nearest_frames(fps, expect):
     assert starts == sorted(starts)
 
 
+def test_a_span_is_the_same_frames_as_of_the_whole(tmp_path):
+    """Also where the start lies between key frames, and when resampled."""
+    content = media.encode_mp4(moving_square(40, 64), 8)
+    whole = list(media.stream_frames(content))
+    part = list(media.stream_frames(content, span=(1.5, 4.0)))
+    assert len(part) == 20 and np.array_equal(np.stack(part), np.stack(whole[12:32]))
+    slow = list(media.stream_frames(content, span=(1.5, 4.0), fps=4))
+    assert np.array_equal(np.stack(slow), np.stack(whole[12:32:2]))
+    with pytest.raises(UsageError, match="no frame between"):
+        list(media.stream_frames(content, span=(9.0, 10.0)))
+
+
 def test_rotated_phone_video_comes_upright():
     """The track's display matrix (quarter turn clockwise) is applied."""
     video = np.zeros((4, 32, 64, 3), np.uint8)
