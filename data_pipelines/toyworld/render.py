@@ -7,14 +7,13 @@ import dataclasses
 import numpy as np
 
 from sora_jax.data.backdrop import checker, light_field
-from sora_jax.data.motion import camera_path, track
+from sora_jax.data.motion import Object, camera_path, track
 from sora_jax.data.scene import (
     BACKGROUNDS,
     COLOURS,
     INK,
     LIGHTS,
     TEXTURE_CONTRAST,
-    Object,
     Scene,
     get_level,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
 
 import numpy as np
 
@@ -15,21 +14,26 @@ DIRECTIONS: dict[str, tuple[int, int]] = {
 }
 
 
-class Mover(Protocol):
-    """What a track is computed from: where an object starts and how it moves.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Object:
+    """One thing in a scene: how it looks, where it starts and how it moves.
 
-    `rate` is per frame: pixels (left, right, up, down), growth of log radius (grow), radians
-    (orbit, rotate) or bounces (bounce). `extent` in pixels is the radius of an orbit or the height
-    of a bounce; `angle` in radians is where an orbit starts.
+    `x`, `y` and `radius` in pixels at frame 0. `speed` is "slow" or "fast", or "none" where the
+    motion has no speed or the level no speeds. `rate` is per frame: pixels (left, right, up, down),
+    growth of log radius (grow), radians (orbit, rotate) or bounces (bounce). `extent` in pixels is
+    the radius of an orbit or the height of a bounce; `angle` in radians is where an orbit starts.
     """
 
+    shape: str
+    colour: str
     motion: str
+    speed: str
     x: float
     y: float
     radius: float
-    rate: float
-    extent: float
-    angle: float
+    rate: float = 0.0
+    extent: float = 0.0
+    angle: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,25 +46,25 @@ class Track:
     turn: np.ndarray
 
 
-def track(mover: Mover, num_frames: int) -> Track:
-    """The object's path in world coordinates over frames 0 .. num_frames - 1."""
+def track(item: Object, num_frames: int) -> Track:
+    """The object's path in world coordinates (without the camera) over frames 0 .. num_frames - 1."""
     frame = np.arange(num_frames, dtype=np.float64)
-    x, y = np.full(num_frames, mover.x), np.full(num_frames, mover.y)
-    radius, turn = np.full(num_frames, mover.radius), np.zeros(num_frames)
-    if mover.motion in DIRECTIONS:
-        step_x, step_y = DIRECTIONS[mover.motion]
-        x, y = x + step_x * mover.rate * frame, y + step_y * mover.rate * frame
-    elif mover.motion == "grow":
-        radius = radius * np.exp(mover.rate * frame)
-    elif mover.motion == "rotate":
-        turn = mover.rate * frame
-    elif mover.motion == "orbit":
-        phase = mover.angle + mover.rate * frame
-        x, y = x + mover.extent * np.cos(phase), y + mover.extent * np.sin(phase)
-    elif mover.motion == "bounce":
-        y = y - mover.extent * np.abs(np.sin(np.pi * mover.rate * frame))
-    elif mover.motion != "still":
-        raise ValueError(f"unknown motion {mover.motion!r}")
+    x, y = np.full(num_frames, item.x), np.full(num_frames, item.y)
+    radius, turn = np.full(num_frames, item.radius), np.zeros(num_frames)
+    if item.motion in DIRECTIONS:
+        step_x, step_y = DIRECTIONS[item.motion]
+        x, y = x + step_x * item.rate * frame, y + step_y * item.rate * frame
+    elif item.motion == "grow":
+        radius = radius * np.exp(item.rate * frame)
+    elif item.motion == "rotate":
+        turn = item.rate * frame
+    elif item.motion == "orbit":
+        phase = item.angle + item.rate * frame
+        x, y = x + item.extent * np.cos(phase), y + item.extent * np.sin(phase)
+    elif item.motion == "bounce":
+        y = y - item.extent * np.abs(np.sin(np.pi * item.rate * frame))
+    elif item.motion != "still":
+        raise ValueError(f"unknown motion {item.motion!r}")
     return Track(x, y, radius, turn)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from sora_jax.data.motion import camera_path, track
+from sora_jax.data.motion import Object, camera_path, track
 from sora_jax.data.shapes import SHAPES
 
 Split = Literal["train", "heldout"]
@@ -99,7 +99,7 @@ LEVELS: dict[str, Level] = {
         is_textured=True,
     ),
 }
-# Motion rates by (motion, speed), in the units of `motion.Mover.rate`.
+# Motion rates by (motion, speed), in the units of `motion.Object.rate`.
 _LINEAR = {"slow": (0.9, 1.1), "fast": (1.8, 2.1)}
 RATES: dict[str, dict[str, tuple[float, float]]] = {
     **dict.fromkeys(("left", "right", "up", "down"), _LINEAR),
@@ -112,25 +112,6 @@ SMALL_LINEAR = (0.62, 0.85)
 MARGIN = 1.0  # pixels between an object and the edge of the picture
 MIDDLE_MARGIN = 2.5  # pixels between each of two objects and the middle
 TWO_LINEAR = (0.62, 0.78)  # sideways, inside half of the picture
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Object:
-    """One thing in a scene; positions, sizes and rates as in `motion.Mover`.
-
-    `speed` is "slow" or "fast", or "none" where the motion has no speed or the level no speeds.
-    """
-
-    shape: str
-    colour: str
-    motion: str
-    speed: str
-    x: float
-    y: float
-    radius: float
-    rate: float = 0.0
-    extent: float = 0.0
-    angle: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

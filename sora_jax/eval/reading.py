@@ -1,4 +1,4 @@
-"""A toy world clip as it looks: how many things, where, of which shape and colour, frame by frame."""
+"""A toy world clip as it looks, frame by frame: how many things, where, which shape and colour."""
 
 from __future__ import annotations
 

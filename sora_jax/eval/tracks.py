@@ -9,7 +9,7 @@ import numpy as np
 from sora_jax.data.motion import DIRECTIONS
 
 MIN_FRAMES = 4
-# Accepted rates per frame, in the units of `Mover.rate`, and where fast begins.
+# Accepted rates per frame, in the units of `Object.rate`, and where fast begins.
 RATE_LIMITS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(DIRECTIONS, (0.4, 3.2)),
     "grow": (0.014, 0.080),
@@ -45,7 +45,7 @@ class Path:
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """How well a path follows a motion: `rate` as in `Mover.rate`, `fault` empty if it does."""
+    """How well a path follows a motion: `rate` as in `Object.rate`, `fault` empty if it does."""
 
     rate: float
     fault: str = ""
