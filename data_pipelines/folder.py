@@ -62,16 +62,19 @@ def folder_records(
 
 
 def split(records: Iterable[VideoRecord]) -> dict[str, list[VideoRecord]]:
-    """Splits "train" and "heldout": the last window of each video that has three or more."""
-    last: dict[str, int] = {}
-    for record in (records := list(records)):
-        video = record.extra["video"]
-        last[video] = max(last.get(video, 0), record.extra["window"])
-    splits: dict[str, list[VideoRecord]] = {"train": [], "heldout": []}
+    """Splits "train" and "heldout": the last window of each video that has three or more.
+
+    If no video has that many, one video with two windows gives its last.
+    """
+    videos: dict[str, list[VideoRecord]] = {}
     for record in records:
-        window, newest = record.extra["window"], last[record.extra["video"]]
-        splits["heldout" if window == newest >= 2 else "train"].append(record)
-    return splits
+        videos.setdefault(record.extra["video"], []).append(record)
+    long = [windows for windows in videos.values() if len(windows) >= 3]
+    long = long or [windows for windows in videos.values() if len(windows) == 2][:1]
+    heldout = [windows[-1] for windows in long]
+    names = {record.id for record in heldout}
+    train = [record for windows in videos.values() for record in windows if record.id not in names]
+    return {"train": train, "heldout": heldout}
 
 
 def fit(frame: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -49,6 +49,9 @@ def test_heldout_windows_are_the_last_of_videos_with_several(tmp_path):
     splits = folder.split(folder.folder_records(tmp_path, FORM))
     assert [record.id for record in splits["heldout"]] == ["a@24"]
     assert [record.id for record in splits["train"]] == ["a@0", "a@8", "a@16", "b@0", "b@8"]
+    short = folder.split([r for r in splits["train"] if r.source == "b"])
+    assert [record.id for record in short["heldout"]] == ["b@8"]
+    assert folder.split(short["train"])["heldout"] == []
 
 
 def test_all_problems_are_reported_in_one_line(tmp_path):
