@@ -1,0 +1,251 @@
+"""The bundle: a directory with everything that generation needs and nothing that can run.
+
+    vae.safetensors, dit.safetensors   weights under flat dotted names (the EMA of a run)
+    config.json                        format, networks, sampling defaults
+    tokenizer.json, card.md
+    MANIFEST.json                      size and SHA-256 of each of the files above
+
+A bundle is written whole or not at all, and its digests are checked each time it is opened.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from sora_jax import config, files
+from sora_jax.arrays import Params
+from sora_jax.errors import LimitError, UsageError
+from sora_jax.export.sampling import SamplingConfig
+from sora_jax.models import network
+from sora_jax.models.network import ModelConfig
+from sora_jax.models.text.tokenizer import Tokenizer
+from sora_jax.models.vae.vae import VAE
+
+FORMAT = 1
+DTYPES = ("float16", "float32")  # of stored weights; they are float32 again once opened
+EMBEDDED = {"toyworld": Path(__file__).parents[1] / "assets" / "toyworld"}
+MANIFEST = "MANIFEST.json"
+CONTENT = ("vae.safetensors", "dit.safetensors", "config.json", "tokenizer.json", "card.md")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """An opened model."""
+
+    model: ModelConfig
+    params: dict[str, Params]
+    """Nested float32 arrays under "vae" and "dit"."""
+    tokenizer: Tokenizer
+    sampling: SamplingConfig
+    path: Path
+    digest: str
+    """SHA-256 of the manifest, which names the digests of all files."""
+
+
+def write_bundle(
+    directory: str | Path,
+    *,
+    model: ModelConfig,
+    params: dict[str, Params],
+    tokenizer: Tokenizer,
+    sampling: SamplingConfig,
+    card: str,
+    dtype: str = "float16",
+) -> Path:
+    """Write `directory`, replacing the bundle that is there. `params` has "vae" and "dit".
+
+    Raises UsageError for a directory that exists and is no bundle, LimitError for weights that
+    `dtype` can't hold and RunError when the disk is full; an older bundle is then still whole.
+    """
+    directory = Path(directory).absolute()
+    if directory.exists() and any(directory.iterdir()) and not _is_bundle(directory):
+        raise UsageError(f"{directory} exists and is no bundle; name a new directory")
+    values = {
+        "format": FORMAT,
+        "model": config.to_dict(model),
+        "sampling": config.to_dict(sampling),
+    }
+    content = {
+        "vae.safetensors": _to_bytes(params["vae"], dtype),
+        "dit.safetensors": _to_bytes(params["dit"], dtype),
+        "config.json": _json(values),
+        "tokenizer.json": _json(tokenizer.to_json()),
+        "card.md": card.encode(),
+    }
+    manifest = {name: _entry(body) for name, body in content.items()}
+    with files.disk_errors(directory):
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+        try:
+            new.chmod(0o755)
+            for name, body in [*content.items(), (MANIFEST, _json({"files": manifest}))]:
+                (new / name).write_bytes(body)
+            _swap(new, directory)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+    return directory
+
+
+def open_model(name: str | Path) -> Bundle:
+    """Open a bundle, the newest bundle of a run directory, or an embedded model by its name.
+
+    Raises UsageError for anything else, and for a file that is not what its manifest says.
+    """
+    directory = find_model(name)
+    manifest_bytes = (directory / MANIFEST).read_bytes()
+    content = _verified(directory, manifest_bytes)
+    values = _parse(content["config.json"], directory / "config.json")
+    if values.get("format") != FORMAT:
+        raise UsageError(
+            f"{directory} has bundle format {values.get('format')!r} and this version reads "
+            f"{FORMAT}; export the model again"
+        )
+    model = config.resolve(ModelConfig, values["model"])
+    parts = {"vae": (VAE, model.vae), "dit": (network.Denoiser, model)}
+    params = {}
+    for part, (make, cfg) in parts.items():
+        path = directory / f"{part}.safetensors"
+        params[part] = _from_bytes(content[path.name], path)
+        _check_names(params[part], network.graph(make, cfg)[1], path)
+    return Bundle(
+        model=model,
+        params=params,
+        tokenizer=Tokenizer.from_json(_parse(content["tokenizer.json"], directory)),
+        sampling=config.resolve(SamplingConfig, values["sampling"]),
+        path=directory,
+        digest=hashlib.sha256(manifest_bytes).hexdigest(),
+    )
+
+
+def find_model(name: str | Path) -> Path:
+    """The bundle's directory that `name` stands for, without opening it."""
+    if str(name) in EMBEDDED:
+        name = EMBEDDED[str(name)]
+    path = Path(name)
+    for directory in (path, path / "bundle"):
+        if _is_bundle(directory):
+            return directory
+    if not path.is_dir():
+        raise UsageError(
+            f"no model {name}; name a run directory, an exported bundle or one of "
+            f"{', '.join(EMBEDDED)}"
+        )
+    raise UsageError(
+        f"{name} has no checkpoint to sample from yet; train it with "
+        f"`sora-jax train --config FILE --workdir {name}`"
+    )
+
+
+def flatten(params: Params, prefix: str = "") -> dict[str, Any]:
+    """Nested params as {"a.b.c": leaf}."""
+    flat: dict[str, Any] = {}
+    for name, value in params.items():
+        assert "." not in name, name
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def unflatten(flat: dict[str, Any]) -> Params:
+    """Inverse of `flatten`."""
+    params: Params = {}
+    for name, value in flat.items():
+        *parents, last = name.split(".")
+        node = params
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    return params
+
+
+def _is_bundle(directory: Path) -> bool:
+    return (directory / MANIFEST).is_file()
+
+
+def _swap(new: Path, directory: Path) -> None:
+    """Put `new` in the place of `directory`; what was there ends up at `new` and is removed."""
+    if directory.exists():
+        old = new.with_name(f"{new.name}.old")
+        os.rename(directory, old)
+        os.rename(new, directory)
+        os.rename(old, new)
+    else:
+        os.rename(new, directory)
+
+
+def _json(values: Any) -> bytes:
+    return (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _entry(body: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(body).hexdigest(), "size": len(body)}
+
+
+def _to_bytes(params: Params, dtype: str) -> bytes:
+    if dtype not in DTYPES:
+        raise UsageError(f"dtype {dtype!r} is not for bundles; use one of {', '.join(DTYPES)}")
+    arrays = {}
+    for name, value in flatten(params).items():
+        wide = np.asarray(value, np.float32)
+        with np.errstate(over="ignore"):
+            arrays[name] = np.ascontiguousarray(wide.astype(dtype))
+        if not np.isfinite(arrays[name]).all():
+            raise LimitError(
+                f"weight {name} reaches {np.abs(wide).max():.3g}, which {dtype} can't hold; "
+                "use float32 or an earlier checkpoint"
+            )
+    return safetensors.numpy.save(arrays)
+
+
+def _from_bytes(body: bytes, path: Path) -> Params:
+    try:
+        arrays = safetensors.numpy.load(body)
+    except SafetensorError as error:
+        raise UsageError(f"{path} is not a safetensors file ({error}); copy it again") from error
+    return unflatten({name: value.astype(np.float32) for name, value in arrays.items()})
+
+
+def _parse(body: bytes, path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise UsageError(f"{path} is not JSON ({error}); copy the bundle again") from error
+
+
+def _verified(directory: Path, manifest_bytes: bytes) -> dict[str, bytes]:
+    """The content of each file, after comparing it with the manifest."""
+    entries = _parse(manifest_bytes, directory / MANIFEST).get("files", {})
+    content = {}
+    for name in CONTENT:
+        path = directory / name
+        if name not in entries or not path.is_file():
+            raise UsageError(f"{path} is missing from the bundle; copy the bundle again")
+        content[name] = path.read_bytes()
+        if _entry(content[name]) != entries[name]:
+            raise UsageError(
+                f"{path} is not the file that {MANIFEST} lists (its SHA-256 differs); copy the "
+                "bundle again"
+            )
+    return content
+
+
+def _check_names(params: Params, expected: Params, path: Path) -> None:
+    found = {name: value.shape for name, value in flatten(params).items()}
+    wanted = {name: value.shape for name, value in flatten(expected).items()}
+    if found != wanted:
+        name = min(name for name in found | wanted if found.get(name) != wanted.get(name))
+        raise UsageError(
+            f"{path} has {name} of shape {found.get(name)} where this version of the network has "
+            f"{wanted.get(name)}; export the model again with this version"
+        )
