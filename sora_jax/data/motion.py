@@ -47,7 +47,7 @@ class Track:
 
 
 def track(item: Object, num_frames: int) -> Track:
-    """The object's path in world coordinates (without the camera) over frames 0 .. num_frames - 1."""
+    """Follow an object in the world, without the camera, over frames 0 .. num_frames - 1."""
     frame = np.arange(num_frames, dtype=np.float64)
     x, y = np.full(num_frames, item.x), np.full(num_frames, item.y)
     radius, turn = np.full(num_frames, item.radius), np.zeros(num_frames)

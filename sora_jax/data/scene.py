@@ -288,7 +288,7 @@ def _draw_size(level: str, motion: str, camera: str, is_alone: bool) -> tuple[fl
     if level == "small":
         return (6.0, 7.0) if motion == "grow" else (6.0, 8.0)
     if not is_alone:
-        return (6.5, 7.0) if motion == "grow" else (7.5, 8.3)
+        return (6.5, 7.0) if motion == "grow" else (7.7, 8.6)
     if camera.startswith("zoom"):
         return (8.5, 10.0)
     return {"grow": (8.5, 10.0), "orbit": (9.0, 10.5)}.get(motion, (10.0, 12.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import cv2
 import numpy as np
 
 from sora_jax.data.scene import get_level
@@ -135,8 +136,12 @@ def _weigh_colours(blob: Blob, frame: np.ndarray, palette: np.ndarray) -> np.nda
     rest = pixel[:, None] - part[..., None] * lines
     nearest = np.einsum("pkc,pkc->pk", rest, rest).argmin(1)
     part = part[np.arange(len(part)), nearest]
-    # Dark mixtures of all colours look alike: only clear pixels have a say on the colour.
-    weights = np.bincount(nearest, weights=part * (part > 0.6), minlength=palette.shape[1])
+    # Mixtures with ink or with the background look alike: only clear pixels inside have a say.
+    inside = cv2.erode((blob.cover > 0.5).astype(np.uint8), np.ones((3, 3), np.uint8))
+    clear = part * (part > 0.6)
+    inner = clear * inside[rows, columns]
+    say = inner if np.count_nonzero(inner) > 3 else clear
+    weights = np.bincount(nearest, weights=say, minlength=lines.shape[1] + 1)
     weights[-1] = (1 - part).sum()
     return weights / len(part)
 

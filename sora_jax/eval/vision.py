@@ -45,7 +45,7 @@ class Backdrop:
 def lit(colour: np.ndarray, light: str, size: int) -> np.ndarray:
     """Show a colour [..., 3] under a light in each row of the picture, H ... 3."""
     gain, glow = light_field(LIGHTS[light], size)
-    return colour * gain.reshape(size, *(1,) * (colour.ndim - 1), 3) + glow
+    return np.clip(colour * gain.reshape(size, *(1,) * (colour.ndim - 1), 3) + glow, 0, 255)
 
 
 @functools.cache
@@ -100,7 +100,7 @@ def fit_backdrop(video: np.ndarray, level: str) -> Backdrop:
         strength = _texture_strength(level)[light][:, :, None]
         shift, zoom = _fit_camera(small - halved[best][:, :, None], strength, spec.size)
         texture = checker(spec.size, shift, zoom)[..., None]
-        picture = plain + texture * strength
+        picture = np.clip(plain + texture * strength, 0, 255)
     return Backdrop(background, light, shift, zoom, _recentre(picture, video))
 
 
