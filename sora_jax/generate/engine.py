@@ -1,0 +1,164 @@
+"""The engine: a bundle that samples. Every tool is a choice of what is known on the canvas.
+
+One compiled program serves all requests of a geometry: prompts, seeds, known latents, guidance and
+the grid's levels are data. A clip's noise comes from its seed and chunk numbers, so a result does
+not depend on what is sampled beside it.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from sora_jax.arrays import Array, Float, Int, Params
+from sora_jax.canvas import Canvas
+from sora_jax.diffusion import flow, grids, guidance, precondition, sampler
+from sora_jax.export.bundle import Bundle
+from sora_jax.export.sampling import SamplingConfig
+from sora_jax.generate.canvas import build_canvas, encode_captions, encode_negatives
+from sora_jax.generate.request import Request, latent_grid, make_guidance, token_grid
+from sora_jax.models import network, patchify
+from sora_jax.models.network import ModelConfig
+
+Latents = NDArray[np.float32]  # B n h w C, normalised
+Video = NDArray[np.uint8]  # B T H W 3
+
+
+class Engine:
+    """Encode, sample and decode with one model, at most `max_batch` clips at a time."""
+
+    def __init__(self, bundle: Bundle, *, max_batch: int = 32):
+        self.bundle = bundle
+        self.model = bundle.model
+        self.params = jax.device_put(bundle.params)
+        self.max_batch = max_batch
+
+    def encode(self, video: Video) -> Latents:
+        """Latents of clips of whole chunks; each chunk is encoded alone."""
+        return self._in_batches(
+            len(video), lambda rows: _encode(self.params["vae"], video[rows], model=self.model)
+        )
+
+    def decode(self, latents: Latents) -> Video:
+        """Clips of any number of chunks, decoded in one causal pass."""
+        return self._in_batches(
+            len(latents), lambda rows: _decode(self.params["vae"], latents[rows], model=self.model)
+        )
+
+    def sample(
+        self,
+        requests: Sequence[Request],
+        settings: SamplingConfig,
+        *,
+        latents: Latents | None = None,
+        known: NDArray[np.bool_] | None = None,
+        first_chunk: int = 0,
+    ) -> Latents:
+        """Sample a window of settings.num_frames for each request.
+
+        Known `latents` (B n h w C, where `known`, B n h w, is True) come out exactly as given.
+        `first_chunk` is the window's place in a longer clip, for its noise.
+        """
+        shape = (len(requests), *latent_grid(self.model, settings))
+        if latents is None or known is None:
+            latents = np.zeros((*shape, self.model.vae.channels), np.float32)
+            known = np.zeros(shape, bool)
+        assert known.shape == shape == latents.shape[:-1], (known.shape, shape, latents.shape)
+        captions = encode_captions(self.bundle.tokenizer, requests)
+        negatives = encode_negatives(self.bundle.tokenizer, requests)
+        seeds = np.array([request.seed for request in requests], np.uint32)
+        chunks = np.arange(first_chunk, first_chunk + shape[1], dtype=np.int32)
+
+        def sample_rows(rows: NDArray[np.int64]) -> Array:
+            texts = captions[0][rows], captions[1][rows]
+            tokens = _sample(
+                self.params["dit"],
+                build_canvas(self.model, settings, texts, latents[rows], known[rows]),
+                negatives[0][rows],
+                negatives[1][rows],
+                jnp.asarray(seeds[rows]),
+                jnp.asarray(chunks),
+                grids.sigma_grid(settings.steps, settings.shift),
+                make_guidance(settings).strength(),
+                model=self.model,
+                solver=settings.solver,
+                prediction=settings.prediction,
+            )
+            return patchify.from_tokens(
+                tokens, token_grid(self.model, settings), self.model.dit.patch
+            )
+
+        return self._in_batches(len(requests), sample_rows)
+
+    def _in_batches(self, count: int, run) -> np.ndarray:
+        # The last batch is filled up with copies of the last clip, so that one program serves all.
+        size = min(count, self.max_batch)
+        starts = range(0, count, size)
+        parts = [np.asarray(run(np.minimum(np.arange(s, s + size), count - 1))) for s in starts]
+        return np.concatenate(parts)[:count]
+
+
+@functools.partial(jax.jit, static_argnames=("model",))
+def _encode(params: Params, video: Int[Array, "B T H W 3"], *, model: ModelConfig):
+    return network.vae_encode(model, params, video.astype(jnp.float32) / 127.5 - 1)
+
+
+@functools.partial(jax.jit, static_argnames=("model",))
+def _decode(params: Params, latents: Float[Array, "B n h w C"], *, model: ModelConfig):
+    video = network.vae_decode(model, params, latents)
+    return jnp.round(jnp.clip((video + 1) * 127.5, 0, 255)).astype(jnp.uint8)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "solver", "prediction"))
+def _sample(
+    params: Params,
+    canvas: Canvas,
+    negative: Int[Array, "B S"],
+    negative_span: Float[Array, "B S 2"],
+    seeds: Int[Array, " B"],
+    chunks: Int[Array, " F"],
+    grid: Float[Array, " N"],
+    strength: guidance.Strength | None,
+    *,
+    model: ModelConfig,
+    solver: str,
+    prediction: str,
+) -> Float[Array, "B L P"]:
+    away = canvas.replace(text=negative, text_span=negative_span)
+    denoise = guidance.make_guided(
+        _make_denoise(model, params, canvas, prediction),
+        _make_denoise(model, params, away, prediction),
+        strength,
+    )
+    noise = _draw_noise(seeds, chunks, canvas.cond.shape[1:])
+    x = flow.add_noise(jnp.zeros_like(noise), noise, grid[:1])
+    return sampler.sample(denoise, x, canvas, grid, solver=solver)
+
+
+def _make_denoise(
+    model: ModelConfig, params: Params, canvas: Canvas, prediction: str
+) -> sampler.Denoise:
+    text = network.encode_text(model, params, canvas)
+    variance = jnp.asarray(model.token_variance, jnp.float32)
+
+    def denoise(xt, sigma):
+        level = jnp.take_along_axis(sigma, canvas.frame, axis=1)[..., None]
+        scales = precondition.precondition(level, variance, prediction)
+        raw = network.apply_dit(model, params, scales.c_in * xt, sigma, canvas, text)
+        return scales.c_skip * xt + scales.c_out * raw
+
+    return denoise
+
+
+def _draw_noise(seeds: Int[Array, " B"], chunks: Int[Array, " F"], shape: tuple[int, int]):
+    """Noise (B L P) from the seed and the chunk number alone."""
+    per_chunk = (shape[0] // chunks.shape[0], shape[1])
+
+    def draw(seed, chunk):
+        return jax.random.normal(jax.random.fold_in(jax.random.key(seed), chunk), per_chunk)
+
+    noise = jax.vmap(jax.vmap(draw, in_axes=(None, 0)), in_axes=(0, None))(seeds, chunks)
+    return noise.reshape(seeds.shape[0], *shape)
