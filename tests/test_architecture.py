@@ -32,9 +32,10 @@ ARROWS: dict[str, set[str]] = {
     "sora_jax.train": PURE
     | FILES
     | {"sora_jax.diffusion", "sora_jax.models", "sora_jax.sharding", "sora_jax.data"},
+    # The place of tokens in a clip is the one piece of the data layer that sampling shares.
     "sora_jax.generate": PURE
     | FILES
-    | {"sora_jax.diffusion", "sora_jax.models", "sora_jax.export"},
+    | {"sora_jax.diffusion", "sora_jax.models", "sora_jax.export", "sora_jax.data.geometry"},
     "sora_jax.eval": PURE | FILES | {"sora_jax.data", "sora_jax.generate"},
     "sora_jax.studio": PURE | FILES | {"sora_jax.generate", "sora_jax.export"},
     "sora_jax.cli": {"sora_jax", "data_pipelines", "experiments"},
@@ -202,7 +203,11 @@ def test_the_project_keeps_the_rule(rule):
 
 def test_arrows_have_no_cycle():
     """Following the allowed arrows upward never comes back to the start."""
-    parts = {part: ARROWS[part] - {part} for part in ARROWS if part != "sora_jax.cli"}
+    known = [part for part in ARROWS if part != "sora_jax.cli"]
+    parts = {
+        part: {home for name in ARROWS[part] for home in known if is_under(name, home)}
+        for part in known
+    }
     done: set[str] = set()
     while len(done) < len(parts):
         ready = {part for part in parts.keys() - done if parts[part] <= done}
