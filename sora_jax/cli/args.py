@@ -1,0 +1,116 @@
+"""Arguments that several verbs share, and how text becomes values. Imports nothing heavy."""
+
+import argparse
+import re
+from typing import Any, NoReturn
+
+from sora_jax.errors import UsageError
+
+_OVERRIDE = re.compile(r"--config\.([A-Za-z_][\w.]*)(?:=(.*))?", re.DOTALL)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line and go the way of all other errors."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a run directory, an exported bundle, or toyworld (comes with the package)",
+    )
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o",
+        "--out",
+        required=True,
+        metavar="OUT.mp4",
+        help="video to write; OUT.png beside it shows its frames",
+    )
+
+
+def add_prompt(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument(
+        "-p", "--prompt", required=required, metavar="TEXT", help="what the video shows"
+    )
+    parser.add_argument(
+        "--negative", default="", metavar="TEXT", help="what guidance moves away from"
+    )
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """Options that override the model's own settings, which are the defaults."""
+    group = parser.add_argument_group("sampling (the defaults are the model's own)")
+    group.add_argument("--size", type=parse_size, metavar="WxH", help="pixels, such as 64x64")
+    group.add_argument("--fps", type=float, metavar="F", help="frames a second")
+    group.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="another number, another video (0)"
+    )
+    group.add_argument("--steps", type=int, metavar="K", help="solver steps: more is slower")
+    group.add_argument("--solver", metavar="NAME", help="euler, heun or multistep")
+    group.add_argument(
+        "--cfg-scale", type=float, metavar="G", help="how closely to follow the prompt; 1 = off"
+    )
+    group.add_argument(
+        "--interval",
+        type=parse_interval,
+        metavar="LOW:HIGH",
+        help="noise levels at which guidance acts, within 0:1",
+    )
+    group.add_argument(
+        "--rescale", type=float, metavar="R", help="take back contrast that guidance adds, 0 to 1"
+    )
+    group.add_argument(
+        "--shift", type=float, metavar="S", help="more steps at high noise; 1 = even"
+    )
+
+
+def sampling_wishes(args: argparse.Namespace) -> dict[str, Any]:
+    """Values of `add_sampling` as the studio's functions take them."""
+    names = ("size", "fps", "seed", "steps", "solver", "cfg_scale", "interval", "rescale", "shift")
+    return {name: getattr(args, name) for name in names}
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the result as one JSON object, and nothing else, on standard output",
+    )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Turn WxH into (height, width)."""
+    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not found or "0" in (found[1], found[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, such as 64x64")
+    return int(found[2]), int(found[1])
+
+
+def parse_interval(text: str) -> tuple[float, float]:
+    """Turn LOW:HIGH into two numbers."""
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not LOW:HIGH, such as 0.2:0.9") from error
+    return low, high
+
+
+def take_overrides(argv: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Separate `--config.a.b=VALUE` (or `--config.a.b VALUE`) from the other arguments."""
+    rest, overrides, words = [], {}, iter(argv)
+    for word in words:
+        found = _OVERRIDE.fullmatch(word)
+        if not found:
+            rest.append(word)
+            continue
+        value = found[2] if found[2] is not None else next(words, None)
+        if value is None:
+            raise UsageError(f"{word} has no value; write {word}=VALUE")
+        overrides[found[1]] = value
+    return rest, overrides
