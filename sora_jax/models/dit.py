@@ -1,0 +1,143 @@
+"""The Canvas DiT: a spacetime transformer over packed tokens (Peebles & Xie 2023, and the design).
+
+Self-attention sees the row's own tokens and the text tokens of the same clip as further keys and
+values. Modulation (adaLN-zero) is computed once for each latent frame and gathered by the tokens.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sora_jax.arrays import Array, Float
+from sora_jax.canvas import META, Canvas
+from sora_jax.models import attention, rope
+from sora_jax.models.layers import Dense, fourier, rms_norm, squared_relu
+from sora_jax.models.stack import scan_blocks, stack
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiTConfig:
+    width: int
+    depth: int
+    num_heads: int
+    mlp_ratio: int = 4
+    patch: tuple[int, int, int] = (1, 1, 1)  # latent frames, rows, columns
+    dtype: str = "bfloat16"  # of activations and products; parameters and norms are float32
+    remat: bool = False
+
+    def __post_init__(self):
+        if self.width % self.num_heads or (self.width // self.num_heads) % 2:
+            raise ValueError(f"width {self.width} over num_heads {self.num_heads} must give an "
+                             "even head width")
+
+
+class SelfAttention(nnx.Module):
+    """Attention over the row and its text, with QK norm and rotary positions."""
+
+    def __init__(self, cfg: DiTConfig, *, rngs: nnx.Rngs):
+        square = (cfg.width, cfg.width)
+        self.qkv = Dense((cfg.width, 3 * cfg.width), ("embed", "heads"), rngs=rngs, dtype=cfg.dtype)
+        self.text_kv = Dense((cfg.width, 2 * cfg.width), ("embed", "heads"), rngs=rngs,
+                             dtype=cfg.dtype)
+        self.out = Dense(square, ("heads", "embed"), rngs=rngs, dtype=cfg.dtype)
+        self.num_heads = cfg.num_heads
+
+    def __call__(self, x: Array, text: Array, angle: Array, bias: Array) -> Array:
+        q, k, v = jnp.split(self.qkv(x), 3, -1)
+        text_k, text_v = jnp.split(self.text_kv(text), 2, -1)
+        q, k, v, text_k, text_v = (
+            part.reshape(*part.shape[:2], self.num_heads, -1) for part in (q, k, v, text_k, text_v))
+        q, k = rope.rotate(rms_norm(q), angle), rope.rotate(rms_norm(k), angle)
+        # QK norm bounds the logits by sqrt(K); a sharper softmax needs a longer query.
+        q = q * q.shape[-1] ** 0.25
+        k = jnp.concatenate([k, rms_norm(text_k)], 1)
+        v = jnp.concatenate([v, text_v], 1)
+        out = attention.attend(q, k, v, bias)
+        return self.out(out.reshape(x.shape))
+
+
+class Block(nnx.Module):
+    """Modulated attention and modulated MLP (adaLN-zero)."""
+
+    def __init__(self, cfg: DiTConfig, *, rngs: nnx.Rngs):
+        hidden = cfg.mlp_ratio * cfg.width
+        self.modulation = Dense((cfg.width, 6 * cfg.width), ("embed", None), rngs=rngs,
+                                dtype=cfg.dtype, scale=0.0)
+        self.attention = SelfAttention(cfg, rngs=rngs)
+        self.up = Dense((cfg.width, hidden), ("embed", "mlp"), rngs=rngs, dtype=cfg.dtype)
+        self.down = Dense((hidden, cfg.width), ("mlp", "embed"), rngs=rngs, dtype=cfg.dtype)
+
+    def __call__(self, x: Array, level: Array, gather, text, angle, bias) -> Array:
+        """`level` (B F D) is modulation input; `gather` takes it from latent frames to tokens."""
+        parts = jnp.split(gather(self.modulation(level)), 6, -1)
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = parts
+        hidden = rms_norm(x) * (1 + scale_a) + shift_a
+        x = x + gate_a * self.attention(hidden, text, angle, bias)
+        hidden = rms_norm(x) * (1 + scale_m) + shift_m
+        return x + gate_m * self.down(squared_relu(self.up(hidden)))
+
+
+class CanvasDiT(nnx.Module):
+    """(x_in, sigma of each latent frame, canvas, text states) -> raw output, B L P."""
+
+    def __init__(self, cfg: DiTConfig, patch_values: int, known_bits: int, *, rngs: nnx.Rngs):
+        def dense(size, names, scale=1.0):
+            return Dense(size, names, rngs=rngs, dtype=cfg.dtype, scale=scale)
+
+        self.input = dense((patch_values, cfg.width), (None, "embed"))
+        # Zero at the start, so that a text-to-video checkpoint upgrades without loss.
+        self.cond = dense((patch_values, cfg.width), (None, "embed"), scale=0.0)
+        self.known = dense((known_bits, cfg.width), (None, "embed"), scale=0.0)
+        self.position = dense((3 * 16, cfg.width), (None, "embed"))
+        role = 0.02 * jax.random.normal(rngs.params(), (3, cfg.width))
+        self.role = nnx.Param(role, out_sharding=(None, "embed"))
+        self.sigma = dense((64, cfg.width), (None, "embed"))
+        self.meta = dense((len(META), cfg.width), (None, "embed"))
+        self.text_summary = dense((cfg.width, cfg.width), ("embed", None))
+        self.level = dense((cfg.width, cfg.width), ("embed", None))
+        self.blocks = stack(lambda rngs: Block(cfg, rngs=rngs), cfg.depth, rngs)
+        self.modulation = dense((cfg.width, 2 * cfg.width), ("embed", None), scale=0.0)
+        self.output = dense((cfg.width, patch_values), ("embed", None), scale=0.0)
+        self.cfg = cfg
+
+    def __call__(self, x_in: Float[Array, "B L P"], sigma: Float[Array, "B F"], canvas: Canvas,
+                 text: Float[Array, "B S D"]) -> Float[Array, "B L P"]:
+        dtype, seconds = self.cfg.dtype, canvas.position[..., 0]
+        place = jnp.concatenate(
+            [fourier(canvas.position[..., axis], low, high, 8)
+             for axis, (low, high) in enumerate(rope.PERIODS)], -1)
+        x = self.input(x_in) + self.position(place) + self.role[...][canvas.role].astype(dtype)
+        x = x + self.cond(canvas.cond) + self.known(canvas.known)
+
+        level = self._level(sigma, canvas, text)
+        num_frames = sigma.shape[1]
+        pick = jax.nn.one_hot(canvas.frame, num_frames, dtype=dtype)
+
+        def gather(per_frame):
+            return jnp.einsum("blf,bfd->bld", pick, per_frame)
+
+        to_text = attention.segment_bias(canvas.segment, canvas.text_segment)
+        to_text = to_text + attention.span_bias(seconds, canvas.text_span)
+        bias = jnp.concatenate(
+            [attention.segment_bias(canvas.segment, canvas.segment),
+             jnp.where(canvas.text[:, None] == 0, attention.NEVER, to_text)], -1)
+        angle = rope.angles(canvas.position, self.cfg.width // self.cfg.num_heads)
+
+        def apply(block, x):
+            return block(x, level, gather, text, angle, bias)
+
+        x = scan_blocks(apply, self.blocks, x, remat=self.cfg.remat)
+        shift, scale = jnp.split(gather(self.modulation(level)), 2, -1)
+        return self.output(rms_norm(x) * (1 + scale) + shift).astype(jnp.float32)
+
+    def _level(self, sigma: Array, canvas: Canvas, text: Array) -> Float[Array, "B F D"]:
+        """What a latent frame is modulated by: noise level, text that covers it, meta values."""
+        logit = jnp.log(jnp.clip(sigma, 1e-4, 1.0)) - jnp.log(jnp.clip(1 - sigma, 1e-4, 1.0))
+        weight = attention.segment_bias(canvas.frame_segment, canvas.text_segment)
+        weight = weight + attention.span_bias(canvas.frame_seconds, canvas.text_span)
+        weight = weight + jnp.where(canvas.text[:, None] == 0, attention.NEVER, 0.0)
+        summary = jnp.einsum("bfs,bsd->bfd", jax.nn.softmax(weight, -1).astype(text.dtype), text)
+        level = self.sigma(fourier(logit, 2.0, 40.0, 32)) + self.text_summary(summary)
+        return jax.nn.silu(self.level(jax.nn.silu(level + self.meta(canvas.meta))))

@@ -1,0 +1,145 @@
+"""The video autoencoder: chunks of 4 frames to latents and back.
+
+The encoder sees one chunk at a time, so any set of chunks can be encoded alone and a known chunk's
+latents never depend on what is unknown. The decoder looks at the chunk before, never ahead: both
+stream. Frames are folded into channels, so that all the work is 2-D convolutions and products.
+
+Encoder and decoder are a linear codec plus a network. The linear part starts at the principal
+components of the data (`linear.py`), which is worth minutes of training.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from flax import nnx
+
+from sora_jax.arrays import Array, Float
+from sora_jax.models.layers import Conv, Dense, rms_norm
+
+TEMPORAL = 4  # frames a chunk
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VAEConfig:
+    channels: int  # of a latent
+    patch: int  # pixels folded into channels before the first level
+    widths: tuple[int, ...]  # of the levels, from fine to coarse; each level halves the picture
+    blocks: int  # a level
+    mlp_ratio: int = 4
+    dtype: str = "bfloat16"
+
+    @property
+    def spatial(self) -> int:
+        """Pixels along a side of one latent."""
+        return self.patch * 2 ** (len(self.widths) - 1)
+
+    @property
+    def patch_values(self) -> int:
+        """Pixel values that one latent stands for."""
+        return TEMPORAL * self.spatial**2 * 3
+
+
+def fold(video: Float[Array, "B T H W 3"], size: int) -> Float[Array, "B n h w c"]:
+    """Chunks of 4 frames and squares of `size` pixels into channels."""
+    return rearrange(video, "b (n k) (h p) (w q) c -> b n h w (k p q c)", k=TEMPORAL, p=size, q=size)
+
+
+def unfold(folded: Float[Array, "B n h w c"], size: int) -> Float[Array, "B T H W 3"]:
+    """Inverse of `fold`."""
+    return rearrange(folded, "b n h w (k p q c) -> b (n k) (h p) (w q) c", k=TEMPORAL, p=size, q=size)
+
+
+class Block(nnx.Module):
+    """Residual block: 3x3 convolution to see the neighbours, then an MLP of each place."""
+
+    def __init__(self, width: int, cfg: VAEConfig, *, rngs: nnx.Rngs):
+        names = ("channels_in", "channels_out")
+        hidden = cfg.mlp_ratio * width
+        self.conv = Conv((width, width), names, rngs=rngs, dtype=cfg.dtype)
+        self.up = Dense((width, hidden), names, rngs=rngs, dtype=cfg.dtype)
+        self.down = Dense((hidden, width), names, rngs=rngs, dtype=cfg.dtype, scale=0.1)
+
+    def __call__(self, x: Float[Array, "B H W C"]) -> Array:
+        x = x + self.conv(jax.nn.silu(rms_norm(x)))
+        return x + self.down(jax.nn.silu(self.up(rms_norm(x))))
+
+
+class Encoder(nnx.Module):
+    """Video -> latents, chunk by chunk."""
+
+    def __init__(self, cfg: VAEConfig, *, rngs: nnx.Rngs):
+        def dense(size, scale=1.0, bias=True):
+            return Dense(size, ("channels_in", "channels_out"), rngs=rngs, dtype=cfg.dtype,
+                         scale=scale, bias=bias)
+
+        self.linear = Dense((cfg.patch_values, cfg.channels), ("channels_in", None), rngs=rngs,
+                            dtype="float32")
+        self.input = dense((TEMPORAL * cfg.patch**2 * 3, cfg.widths[0]))
+        self.levels = nnx.Dict({
+            str(i): nnx.Dict({str(j): Block(width, cfg, rngs=rngs) for j in range(cfg.blocks)})
+            for i, width in enumerate(cfg.widths)})
+        self.downs = nnx.Dict({
+            str(i): dense((4 * width, cfg.widths[i + 1]))
+            for i, width in enumerate(cfg.widths[:-1])})
+        self.output = dense((cfg.widths[-1], cfg.channels), scale=0.1)
+        self.cfg = cfg
+
+    def __call__(self, video: Float[Array, "B T H W 3"]) -> Float[Array, "B n h w C"]:
+        linear = self.linear(fold(video, self.cfg.spatial))
+        x = fold(video, self.cfg.patch)
+        batch = x.shape[0]
+        x = self.input(rearrange(x, "b n h w c -> (b n) h w c"))
+        for i in range(len(self.cfg.widths)):
+            for j in range(self.cfg.blocks):
+                x = self.levels[str(i)][str(j)](x)
+            if str(i) in self.downs:
+                x = self.downs[str(i)](
+                    rearrange(x, "b (h p) (w q) c -> b h w (p q c)", p=2, q=2))
+        x = self.output(rms_norm(x))
+        return linear + rearrange(x, "(b n) h w c -> b n h w c", b=batch).astype(jnp.float32)
+
+
+class Decoder(nnx.Module):
+    """Latents -> video; causal across chunks."""
+
+    def __init__(self, cfg: VAEConfig, *, rngs: nnx.Rngs):
+        def dense(size, scale=1.0, bias=True):
+            return Dense(size, ("channels_in", "channels_out"), rngs=rngs, dtype=cfg.dtype,
+                         scale=scale, bias=bias)
+
+        widths = cfg.widths[::-1]
+        self.linear = Dense((cfg.channels, cfg.patch_values), (None, "channels_out"), rngs=rngs,
+                            dtype="float32")
+        self.input = dense((2 * cfg.channels, widths[0]))
+        self.levels = nnx.Dict({
+            str(i): nnx.Dict({str(j): Block(width, cfg, rngs=rngs) for j in range(cfg.blocks)})
+            for i, width in enumerate(widths)})
+        self.ups = nnx.Dict({
+            str(i): dense((width, 4 * widths[i + 1])) for i, width in enumerate(widths[:-1])})
+        self.output = dense((widths[-1], TEMPORAL * cfg.patch**2 * 3), scale=0.1)
+        self.cfg = cfg
+
+    def __call__(self, latents: Float[Array, "B n h w C"]) -> Float[Array, "B T H W 3"]:
+        linear = unfold(self.linear(latents), self.cfg.spatial)
+        # A chunk sees the one before it: the first sees zeros.
+        before = jnp.pad(latents[:, :-1], ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))
+        x = jnp.concatenate([latents, before], -1)
+        batch = x.shape[0]
+        x = self.input(rearrange(x, "b n h w c -> (b n) h w c"))
+        for i in range(len(self.cfg.widths)):
+            for j in range(self.cfg.blocks):
+                x = self.levels[str(i)][str(j)](x)
+            if str(i) in self.ups:
+                x = rearrange(self.ups[str(i)](x), "b h w (p q c) -> b (h p) (w q) c", p=2, q=2)
+        x = rearrange(self.output(rms_norm(x)), "(b n) h w c -> b n h w c", b=batch)
+        return linear + unfold(x.astype(jnp.float32), self.cfg.patch)
+
+
+class VAE(nnx.Module):
+    """Encoder and decoder. The posterior's spread is a constant of the training loss, not a head."""
+
+    def __init__(self, cfg: VAEConfig, *, rngs: nnx.Rngs):
+        self.encoder = Encoder(cfg, rngs=rngs)
+        self.decoder = Decoder(cfg, rngs=rngs)

@@ -1,0 +1,111 @@
+"""Device meshes, and the one table that maps logical names to mesh axes.
+
+Axes: `data` (across slices), `fsdp` (parameters and batch), `context` (tokens), `tensor` (width).
+Axis types are Auto, said out loud: the compiler lays out what is between the pinned arrays.
+`jax.jit` with `in_shardings` and `out_shardings` is what pjit became.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+AXES = ("data", "fsdp", "context", "tensor")
+RULES: dict[str | None, str | None] = {
+    None: None,
+    "layers": None,
+    "embed": "fsdp",
+    "heads": "tensor",
+    "mlp": "tensor",
+    "channels_in": "fsdp",
+    "channels_out": "tensor",
+}
+BATCH = ("data", "fsdp")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeshConfig:
+    """Devices along each axis; -1 for `fsdp` takes all that are left."""
+
+    data: int = 1
+    fsdp: int = -1
+    context: int = 1
+    tensor: int = 1
+
+
+def make_mesh(cfg: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:
+    """The mesh over `devices` (all by default). Raises ValueError if their number does not fit."""
+    devices = jax.devices() if devices is None else devices
+    fixed = cfg.data * cfg.context * cfg.tensor
+    fsdp = len(devices) // fixed if cfg.fsdp == -1 else cfg.fsdp
+    if fixed * fsdp != len(devices) or fsdp < 1:
+        raise ValueError(f"mesh {dataclasses.asdict(cfg)} needs {fixed * max(fsdp, 1)} devices and "
+                         f"there are {len(devices)}; set fsdp to -1 or change the mesh")
+    return jax.make_mesh((cfg.data, fsdp, cfg.context, cfg.tensor), AXES, devices=devices,
+                         axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def param_shardings(mesh: Mesh, abstract: Any, names: Any) -> Any:
+    """NamedSharding of each parameter from its logical names.
+
+    A dim that its axis does not divide stays whole: small models on large meshes still run.
+    """
+    return jax.tree.map(lambda leaf, spec: _sharding(mesh, leaf.shape, spec), abstract, names,
+                        is_leaf=lambda leaf: isinstance(leaf, P))
+
+
+def like(mesh: Mesh, tree: Any, params: Any, shardings: Any) -> Any:
+    """Shardings of an optimizer state: leaves shaped like a parameter of the same path follow it."""
+    by_path = {_keys(path): (leaf.shape, sharding) for (path, leaf), sharding in zip(
+        jax.tree.leaves_with_path(params), jax.tree.leaves(shardings), strict=True)}
+    longest = max(len(keys) for keys in by_path)
+
+    def find(path, leaf):
+        keys = _keys(path)
+        for length in range(min(longest, len(keys)), 0, -1):
+            shape, sharding = by_path.get(keys[-length:], (None, None))
+            if shape == leaf.shape:
+                return sharding
+        return replicated(mesh)
+
+    return jax.tree.map_with_path(find, tree)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, P())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Rows over `data` and `fsdp`; everything else of a batch is whole."""
+    return NamedSharding(mesh, P(BATCH))
+
+
+def num_batch_shards(mesh: Mesh) -> int:
+    return math.prod(mesh.shape[axis] for axis in BATCH)
+
+
+def put_batch(mesh: Mesh, batch: Any) -> Any:
+    """Host arrays (this process's rows) as global arrays sharded over rows."""
+    sharding = batch_sharding(mesh)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def sharded_init(init: Callable[[], Any], shardings: Any) -> Any:
+    """Run `init` so that every leaf is made where it will live."""
+    return jax.jit(init, out_shardings=shardings)()
+
+
+def _sharding(mesh: Mesh, shape: tuple[int, ...], names: P) -> NamedSharding:
+    assert len(names) == len(shape), (names, shape)
+    axes = [RULES[name] for name in names]
+    return NamedSharding(mesh, P(*(
+        axis if axis is None or size % mesh.shape[axis] == 0 else None
+        for axis, size in zip(axes, shape, strict=True))))
+
+
+def _keys(path: tuple) -> tuple[str, ...]:
+    return tuple(entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey))

@@ -1,0 +1,168 @@
+"""The loop: one for every model that is trained here.
+
+Order of a step: take a batch, update, every `log_every` steps write the figures of the step before
+(so that nothing waits for the device), evaluate, save. The data position is saved with the state.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from sora_jax.errors import RunError
+from sora_jax.sharding import mesh as meshes
+from sora_jax.train.checkpoint import Checkpoints
+from sora_jax.train.state import TrainState
+from sora_jax.train.step import TrainStep
+from sora_jax.train.writers import Writer
+
+
+class Stopped(Exception):
+    """The person pressed Ctrl-C; the run was saved and goes on when it is started again."""
+
+
+class BatchSource(Protocol):
+    """What the loop needs of its data (`data.loader.Batches`)."""
+
+    @property
+    def next_batch(self) -> int: ...
+
+    def seek(self, step: int) -> None: ...
+
+    def __next__(self) -> Any: ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    steps: int = 0  # 0: as many as fit in the minutes, measured when the run starts
+    minutes: float = 10.0
+    batch_size: int = 16  # rows over all devices
+    log_every: int = 50
+    checkpoint_every: int = 1000
+    eval_every: int = 1000
+    ema_gamma: float = 12.0  # memory of the power EMA: larger is shorter
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """What happens beside the updates; wired by whoever starts the loop."""
+
+    evaluate: Callable[[TrainState], dict[str, float]] | None = None
+    samples: Callable[[int, TrainState], dict] | None = None  # -> video files by name
+
+
+@dataclasses.dataclass
+class Result:
+    """How a run of the loop went."""
+
+    state: TrainState
+    steps: int
+    seconds: float  # of this process, without compiling
+    compiles: int  # of the train step
+
+
+def fit(
+    step_fn: TrainStep,
+    state: TrainState,
+    batches: BatchSource,
+    cfg: LoopConfig,
+    *,
+    mesh: meshes.Mesh,
+    checkpoints: Checkpoints,
+    writers: Sequence[Writer],
+    hooks: Hooks,
+) -> Result:
+    """Train until `cfg.steps`. Raises Stopped after Ctrl-C and RunError for a loss that is not
+    finite; in both cases the newest good state is on disk."""
+    step = int(state.step)
+    pending: tuple[int, dict] | None = None
+    began, timed_from = None, step
+    with _stop_on_interrupt() as stop:
+        while step < cfg.steps:
+            batch = meshes.put_batch(mesh, next(batches))
+            state, metrics = step_fn(state, batch)
+            step += 1
+            if began is None:  # the first step compiles
+                jax.block_until_ready(metrics)
+                began, timed_from = time.perf_counter(), step
+            if step % cfg.log_every == 0 or step == cfg.steps:
+                _write(writers, pending)
+                pending = (step, metrics)
+            if hooks.evaluate and (step % cfg.eval_every == 0 or step == cfg.steps):
+                for writer in writers:
+                    writer.scalars(step, hooks.evaluate(state))
+            if hooks.samples and (step % cfg.eval_every == 0 or step == cfg.steps):
+                paths = hooks.samples(step, state)
+                for writer in writers:
+                    writer.videos(step, paths)
+            if step % cfg.checkpoint_every == 0:
+                checkpoints.save(step, state, batches.next_batch)
+            if stop.requested and step < cfg.steps:
+                checkpoints.save(step, state, batches.next_batch)
+                checkpoints.wait()
+                raise Stopped(f"stopped at step {step} of {cfg.steps}; the same command goes on")
+        _write(writers, pending)
+    seconds = time.perf_counter() - (began or time.perf_counter())
+    if step > timed_from or began:
+        checkpoints.save(step, state, batches.next_batch)
+    checkpoints.wait()
+    return Result(state, step, seconds, step_fn._cache_size())
+
+
+def measure(step_fn: TrainStep, state: TrainState, batch: Any, num: int = 20) -> float:
+    """Seconds of a step, compiling apart: the median of `num`. Uses up `state`."""
+    state, metrics = step_fn(state, batch)
+    jax.block_until_ready(metrics)
+    times = []
+    for _ in range(num):
+        start = time.perf_counter()
+        state, metrics = step_fn(state, batch)
+        jax.block_until_ready(metrics)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def _write(writers: Sequence[Writer], pending: tuple[int, dict] | None) -> None:
+    if pending is None:
+        return
+    step, metrics = pending
+    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    for writer in writers:
+        writer.scalars(step, values)
+    if values["skipped"]:
+        raise RunError(f"the loss or its gradient is not finite at step {step}; the checkpoint "
+                       "before it is good: lower the rate or raise warmup, and start again")
+
+
+@dataclasses.dataclass
+class _Stop:
+    requested: bool = False
+
+
+@contextlib.contextmanager
+def _stop_on_interrupt():
+    """Turn the first Ctrl-C into a request to stop after the step; the second one interrupts."""
+    stop = _Stop()
+
+    def handle(_signal, _frame):
+        if stop.requested:
+            raise KeyboardInterrupt
+        stop.requested = True
+        logging.warning("stopping after this step; press Ctrl-C again to stop at once")
+
+    try:
+        before = signal.signal(signal.SIGINT, handle)
+    except ValueError:  # not the main thread: the caller's own business
+        yield stop
+        return
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)

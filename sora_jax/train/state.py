@@ -1,0 +1,42 @@
+"""What a training run is at a step."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sora_jax.arrays import Array, Params
+from sora_jax.sharding import mesh as meshes
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """Everything that the next step depends on, but the data."""
+
+    step: Array
+    params: Params
+    ema: Params
+    opt_state: Any
+    key: Array
+    """Key data (uint32) of the run's randomness; never changes."""
+
+    def replace(self, **changes) -> "TrainState":
+        return dataclasses.replace(self, **changes)
+
+
+def fresh(params: Params, tx: optax.GradientTransformation, seed: int) -> TrainState:
+    """The state before the first step."""
+    return TrainState(step=jnp.zeros((), jnp.int32), params=params,
+                      ema=jax.tree.map(jnp.copy, params), opt_state=tx.init(params),
+                      key=jax.random.key_data(jax.random.key(seed)))
+
+
+def state_shardings(mesh, abstract: TrainState, names: Any) -> TrainState:
+    """Where every leaf of the state lives: EMA and moments follow their parameter."""
+    params = meshes.param_shardings(mesh, abstract.params, names)
+    whole = meshes.replicated(mesh)
+    return TrainState(step=whole, params=params, ema=params, key=whole,
+                      opt_state=meshes.like(mesh, abstract.opt_state, abstract.params, params))

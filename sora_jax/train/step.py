@@ -1,0 +1,39 @@
+"""The one jitted update."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sora_jax.train.objectives import LossFn, Metrics
+from sora_jax.train.optimizer import power_ema
+from sora_jax.train.state import TrainState
+
+type TrainStep = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
+
+
+def make_train_step(
+    loss_fn: LossFn, tx: optax.GradientTransformation, shardings: TrainState, ema_gamma: float
+) -> TrainStep:
+    """The update, sharded as `shardings` says; the old state's memory is reused.
+
+    An update that is not finite is not applied and counts as `skipped`; the loop decides.
+    """
+
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        (loss, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, batch, key)
+        norm = optax.global_norm(grads)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = power_ema(state.ema, params, state.step, ema_gamma)
+        new = TrainState(step=state.step + 1, params=params, ema=ema, opt_state=opt_state,
+                         key=state.key)
+        finite = jnp.isfinite(norm) & jnp.isfinite(loss)
+        kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
+        return kept.replace(step=new.step), metrics | {"loss": loss, "grad_norm": norm,
+                               "skipped": 1 - finite.astype(jnp.int32)}
+
+    return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
