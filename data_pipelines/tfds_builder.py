@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 
 from sora_jax.data import records, schema
 from sora_jax.data.schema import VideoRecord
+from sora_jax.errors import UsageError
 
 
 class Videos(tfds.core.GeneratorBasedBuilder):
@@ -37,6 +38,10 @@ class Videos(tfds.core.GeneratorBasedBuilder):
         return {name: self._generate_examples(name) for name in self._iterables}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        for key, record in enumerate(self._iterables[split]):
+        count = 0
+        for record in self._iterables[split]:
             self._note(split, record)
-            yield key, schema.to_fields(record)
+            yield count, schema.to_fields(record)
+            count += 1
+        if not count:
+            raise UsageError(f"split {split!r} has no record; give it some or leave it out")

@@ -79,6 +79,26 @@ def test_shards_never_replace_a_folder_of_other_files(tmp_path):
     assert (tmp_path / "precious.txt").exists()
 
 
+def test_an_empty_split_is_named(tmp_path):
+    with pytest.raises(UsageError, match="'heldout' has no record"):
+        shards.write(tmp_path / "data", {"train": [latents_record(0)], "heldout": []})
+
+
+def test_damaged_bytes_of_a_shard_cost_the_record_they_hold(tmp_path, make_record):
+    """Its checksum names the one record; the others are read and the loader's tolerance counts."""
+    made = [make_record(i) for i in range(4)]
+    shards.write(tmp_path / "data", {"train": made})
+    (shard,) = (tmp_path / "data").rglob("*.array_record-*")
+    content = bytearray(shard.read_bytes())
+    content[200:216] = bytes(16)  # in the first record
+    shard.write_bytes(content)
+    source = records.open_split(tmp_path / "data", "train")
+    with pytest.raises(UsageError, match="'clip0' .* is damaged"):
+        source[0]
+    tolerant = records.Tolerant(source, records.decode, max_bad_share=0.25)
+    assert np.array_equal(tolerant[0], records.decode(made[1])) and set(tolerant.bad) == {0}
+
+
 def test_worker_processes_give_the_same_records_in_order():
     function = functools.partial(latents_record, side=3)
     alone = list(shards.rendered(function, 40, start=5))
