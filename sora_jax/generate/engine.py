@@ -69,7 +69,7 @@ class Engine:
         assert known.shape == shape == latents.shape[:-1], (known.shape, shape, latents.shape)
         captions = encode_captions(self.bundle.tokenizer, requests)
         negatives = encode_negatives(self.bundle.tokenizer, requests)
-        seeds = np.array([request.seed for request in requests], np.uint32)
+        seeds = np.array([request.seed for request in requests], np.int32)
         chunks = np.arange(first_chunk, first_chunk + shape[1], dtype=np.int32)
 
         def sample_rows(rows: NDArray[np.int64]) -> Array:
@@ -102,7 +102,7 @@ class Engine:
 
 
 @functools.partial(jax.jit, static_argnames=("model",))
-def _encode(params: Params, video: Int[Array, "B T H W 3"], *, model: ModelConfig):
+def _encode(params: Params, video: Array, *, model: ModelConfig):
     return network.vae_encode(model, params, video.astype(jnp.float32) / 127.5 - 1)
 
 

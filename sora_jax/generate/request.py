@@ -11,7 +11,7 @@ from sora_jax.models.network import ModelConfig
 
 FOREVER = 1e6  # seconds: the end of a caption that holds for the whole clip
 MAX_TOKENS = 2**14  # of a window; attention over them takes 1 GiB of scores a head
-MAX_SEED = 2**32 - 1
+MAX_SEED = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
