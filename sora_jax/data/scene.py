@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from typing import Literal
 
 import numpy as np
 
 from sora_jax.data.motion import Object, camera_path, track
 from sora_jax.data.shapes import SHAPES
-
-Split = Literal["train", "heldout"]
+from sora_jax.errors import UsageError
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (228, 32, 32),
@@ -173,9 +171,9 @@ class Scene:
 
 
 def get_level(name: str) -> Level:
-    """Return the level called `name`; ValueError with the known names if there is none."""
+    """Return the level called `name`; UsageError with the known names if there is none."""
     if name not in LEVELS:
-        raise ValueError(f"unknown toy world level {name!r}: choose one of {', '.join(LEVELS)}")
+        raise UsageError(f"unknown toy world level {name!r}: choose one of {', '.join(LEVELS)}")
     return LEVELS[name]
 
 
@@ -187,7 +185,7 @@ def is_heldout(level: str, shape: str, colour: str, motion: str) -> bool:
 
 
 @functools.cache
-def triples(level: str, split: Split) -> tuple[tuple[str, str, str], ...]:
+def triples(level: str, split: str) -> tuple[tuple[str, str, str], ...]:
     """List all (shape, colour, motion) of a split; `rotate` only where a turn can be seen."""
     spec = get_level(level)
     return tuple(
@@ -200,9 +198,7 @@ def triples(level: str, split: Split) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-def sample_scene(
-    level: str, seed: int, *, split: Split = "train", kind: str | None = None
-) -> Scene:
+def sample_scene(level: str, seed: int, *, split: str = "train", kind: str | None = None) -> Scene:
     """Draw a scene, determined by the arguments alone.
 
     Every object's (shape, colour, motion), before and after a change, belongs to `split`. `kind`
@@ -210,9 +206,9 @@ def sample_scene(
     """
     spec = get_level(level)
     if split not in ("train", "heldout"):
-        raise ValueError(f"unknown split {split!r}: choose train or heldout")
+        raise UsageError(f"unknown split {split!r}: choose train or heldout")
     if kind is not None and kind not in spec.kinds:
-        raise ValueError(
+        raise UsageError(
             f"level {level} has no kind {kind!r}: choose one of {', '.join(spec.kinds)}"
         )
     rng = np.random.default_rng([list(LEVELS).index(level), split == "heldout", seed])
@@ -246,7 +242,7 @@ def sample_scene(
     )
 
 
-def _draw_looks(level: str, split: Split, kind: str, rng: np.random.Generator):
+def _draw_looks(level: str, split: str, kind: str, rng: np.random.Generator):
     """Draw one or two (shape, colour, motion); two differ in shape and in colour."""
     motions = {
         "camera": ("still",),
@@ -266,7 +262,7 @@ def _draw_looks(level: str, split: Split, kind: str, rng: np.random.Generator):
     return looks
 
 
-def _draw_change(level, split: Split, look, background: str, rng: np.random.Generator) -> Change:
+def _draw_change(level, split: str, look, background: str, rng: np.random.Generator) -> Change:
     """Draw a cut on a half second to another shape, colour and background, same motion."""
     spec = get_level(level)
     shape, colour, motion = look

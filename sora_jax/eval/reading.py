@@ -27,11 +27,12 @@ THING = 0.2  # of the largest thing; anything larger counts as an object
 
 @dataclasses.dataclass(frozen=True)
 class Thing:
-    """One object through the clip. NaN in frames where it is missing.
+    """One object through the clip.
 
-    `x`, `y`, `area` in pixels [T]; `likeness` and `angle` (degrees) to each shape, T shapes;
-    `colour` index of the colour [T], `purity` its share of the coloured pixels [T], `ink` the
-    share of outline ink [T].
+    `x`, `y`, `area` in pixels [T], NaN in frames where it is missing; `likeness` to each shape (0
+    where missing) and the `angle` (degrees) at which it is most alike, T shapes; `colour` index of
+    the colour [T], `purity` its share of the coloured pixels [T], `ink` the share of outline ink
+    [T].
     """
 
     x: np.ndarray
@@ -103,8 +104,7 @@ def _follow(blobs: list[Blob | None], pixels: np.ndarray, backdrop: Backdrop, le
             for t, blob in enumerate(seen)
         ]
     )
-    for values in (centres, area, likeness):
-        values[is_missing] = np.nan
+    centres[is_missing], area[is_missing], likeness[is_missing] = np.nan, np.nan, 0.0
     painted = colours[:, :-1]
     total = np.maximum(painted.sum(1), 1e-6)
     return Thing(

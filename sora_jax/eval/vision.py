@@ -168,7 +168,7 @@ def find_blobs(gap: np.ndarray) -> list[Blob]:
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     blobs = []
     for index in range(1, count):
-        left, top, width, height, pixels = stats[index]
+        left, top, width, height, pixels = stats[index].tolist()
         if pixels < 3:
             continue
         box = (

@@ -65,8 +65,9 @@ def duplicated(scene: Scene) -> np.ndarray | None:
 
 
 def debris(scene: Scene) -> np.ndarray | None:
-    """A crumb of about a fourteenth of the object lies about in six frames."""
-    return _extra(scene, 0.28 * scene.objects[0].radius, 10)
+    """A crumb of an eighteenth of the object or more lies about in six frames."""
+    radius = track(scene.objects[0], scene.num_frames).radius.max()
+    return _extra(scene, 0.28 * radius, 10)
 
 
 def _extra(scene: Scene, radius: float, start: int) -> np.ndarray | None:
