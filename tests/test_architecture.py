@@ -163,7 +163,8 @@ def oversize(source: Source) -> Iterator[str]:
     for node in ast.walk(source.tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
-            if length > MAX_FUNCTION_LINES:
+            # A config is a flat table of fields, however long.
+            if length > MAX_FUNCTION_LINES and not source.within("experiments"):
                 yield f"{source.module}.{node.name} has {length} lines, over {MAX_FUNCTION_LINES}"
             arguments = node.args
             count = len(arguments.posonlyargs + arguments.args + arguments.kwonlyargs)
