@@ -5,6 +5,7 @@ the grid's levels are data. A clip's noise comes from its seed and chunk numbers
 not depend on what is sampled beside it.
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from sora_jax.arrays import Array, Float, Int, Params
 from sora_jax.canvas import Canvas
-from sora_jax.diffusion import flow, grids, guidance, precondition, sampler
+from sora_jax.diffusion import grids, guidance, precondition, sampler
 from sora_jax.export.bundle import Bundle
 from sora_jax.export.sampling import SamplingConfig
 from sora_jax.generate.canvas import build_canvas, encode_captions, encode_negatives
@@ -25,6 +26,19 @@ from sora_jax.models.network import ModelConfig
 
 Latents = NDArray[np.float32]  # B n h w C, normalised
 Video = NDArray[np.uint8]  # B T H W 3
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Rows:
+    """What is sampled at once."""
+
+    canvas: Canvas
+    away: Canvas
+    """The same with what guidance moves away from as its text."""
+    seeds: Int[Array, " B"]
+    chunks: Int[Array, " F"]
+    """Number of each chunk of the window in the whole clip, which may be negative."""
 
 
 class Engine:
@@ -74,13 +88,18 @@ class Engine:
 
         def sample_rows(rows: NDArray[np.int64]) -> Array:
             texts = captions[0][rows], captions[1][rows]
+            canvas = build_canvas(self.model, settings, texts, latents[rows], known[rows])
             tokens = _sample(
                 self.params["dit"],
-                build_canvas(self.model, settings, texts, latents[rows], known[rows]),
-                negatives[0][rows],
-                negatives[1][rows],
-                jnp.asarray(seeds[rows]),
-                jnp.asarray(chunks),
+                _Rows(
+                    canvas=canvas,
+                    away=canvas.replace(
+                        text=jnp.asarray(negatives[0][rows]),
+                        text_span=jnp.asarray(negatives[1][rows]),
+                    ),
+                    seeds=jnp.asarray(seeds[rows]),
+                    chunks=jnp.asarray(chunks),
+                ),
                 grids.sigma_grid(settings.steps, settings.shift),
                 make_guidance(settings).strength(),
                 model=self.model,
@@ -115,11 +134,7 @@ def _decode(params: Params, latents: Float[Array, "B n h w C"], *, model: ModelC
 @functools.partial(jax.jit, static_argnames=("model", "solver", "prediction"))
 def _sample(
     params: Params,
-    canvas: Canvas,
-    negative: Int[Array, "B S"],
-    negative_span: Float[Array, "B S 2"],
-    seeds: Int[Array, " B"],
-    chunks: Int[Array, " F"],
+    rows: _Rows,
     grid: Float[Array, " N"],
     strength: guidance.Strength | None,
     *,
@@ -127,15 +142,13 @@ def _sample(
     solver: str,
     prediction: str,
 ) -> Float[Array, "B L P"]:
-    away = canvas.replace(text=negative, text_span=negative_span)
     denoise = guidance.make_guided(
-        _make_denoise(model, params, canvas, prediction),
-        _make_denoise(model, params, away, prediction),
+        _make_denoise(model, params, rows.canvas, prediction),
+        _make_denoise(model, params, rows.away, prediction),
         strength,
     )
-    noise = _draw_noise(seeds, chunks, canvas.cond.shape[1:])
-    x = flow.add_noise(jnp.zeros_like(noise), noise, grid[:1])
-    return sampler.sample(denoise, x, canvas, grid, solver=solver)
+    noise = _draw_noise(rows, *rows.canvas.cond.shape[1:])
+    return sampler.sample(denoise, noise, rows.canvas, grid, solver=solver)
 
 
 def _make_denoise(
@@ -153,12 +166,12 @@ def _make_denoise(
     return denoise
 
 
-def _draw_noise(seeds: Int[Array, " B"], chunks: Int[Array, " F"], shape: tuple[int, int]):
-    """Noise (B L P) from the seed and the chunk number alone."""
-    per_chunk = (shape[0] // chunks.shape[0], shape[1])
+def _draw_noise(rows: _Rows, length: int, channels: int) -> Float[Array, "B L P"]:
+    """Noise of each token from the seed and the chunk's number alone."""
+    per_chunk = (length // rows.chunks.shape[0], channels)
 
     def draw(seed, chunk):
         return jax.random.normal(jax.random.fold_in(jax.random.key(seed), chunk), per_chunk)
 
-    noise = jax.vmap(jax.vmap(draw, in_axes=(None, 0)), in_axes=(0, None))(seeds, chunks)
-    return noise.reshape(seeds.shape[0], *shape)
+    noise = jax.vmap(jax.vmap(draw, in_axes=(None, 0)), in_axes=(0, None))(rows.seeds, rows.chunks)
+    return noise.reshape(-1, length, channels)
