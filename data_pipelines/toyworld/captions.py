@@ -39,8 +39,8 @@ _CAMERAS = {
 def captions(scene: Scene, seed: int) -> list[Caption]:
     """Describe a scene: the whole clip first, then each side of a cut.
 
-    `seed` picks the words. A caption of a level `small` scene has at most 16 words, of a level
-    `full` scene with one object at most 28, with two objects or a cut at most 40.
+    `seed` picks the words. A caption of a level `small` scene has at most 12 words, of a level
+    `full` scene with one object at most 28, with two objects or a cut at most 44.
     """
     rng = np.random.default_rng(seed)
     words = _draw_words(scene, rng)

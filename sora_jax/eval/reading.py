@@ -16,6 +16,7 @@ from sora_jax.eval.vision import (
     find_blobs,
     fit_backdrop,
     lit_palette,
+    make_blob,
     match_shapes,
     normalise,
     shape_bank,
@@ -86,7 +87,7 @@ def read(video: np.ndarray, level: str) -> Reading:
     return Reading(level, backdrop, count, debris, things)
 
 
-_NOTHING = Blob(0, 0, np.ones((1, 1)), 1.0)
+_NOTHING = make_blob(0, 0, np.ones((1, 1)))
 
 
 def _follow(blobs: list[Blob | None], pixels: np.ndarray, backdrop: Backdrop, level: str) -> Thing:

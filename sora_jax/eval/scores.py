@@ -37,13 +37,19 @@ def judge_all(
 
 
 def tabulate(verdicts: Sequence[Verdict]) -> Row:
-    """The shares of right clips. An attribute counts over the clips whose scene decides it."""
+    """The shares of right clips. An attribute counts over the clips whose scene decides it.
+
+    Where those are not all of the `n` clips, "decided" has their number.
+    """
     row: Row = {}
+    fewer: dict[str, int] = {}
     for key in ATTRIBUTES:
         decided = [v.attributes[key] for v in verdicts if key in v.attributes]
         if decided:
             row[key] = share(decided)
-    return row | summarise([v.all for v in verdicts])
+        if 0 < len(decided) < len(verdicts):
+            fewer[key] = len(decided)
+    return row | summarise([v.all for v in verdicts]) | ({"decided": fewer} if fewer else {})
 
 
 def summarise(right: Sequence[bool]) -> Row:

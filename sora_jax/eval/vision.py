@@ -142,23 +142,23 @@ def _recentre(picture: np.ndarray, video: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Blob:
-    """One connected thing of a frame: its box, cover in [0, 1] (h w) and pixel area."""
+    """One connected thing of a frame: its box's corner, its cover in [0, 1] (h w), its pixel area
+    and its centre of mass (x, y) in pixels.
+    """
 
     left: int
     top: int
     cover: np.ndarray
     area: float
+    centre: tuple[float, float]
 
-    @property
-    def centre(self) -> tuple[float, float]:
-        """Centre of mass (x, y) in pixels."""
-        total = self.cover.sum()
-        across = np.arange(self.cover.shape[1]) + 0.5
-        down = np.arange(self.cover.shape[0]) + 0.5
-        return (
-            float(self.left + self.cover.sum(0) @ across / total),
-            float(self.top + self.cover.sum(1) @ down / total),
-        )
+
+def make_blob(left: int, top: int, cover: np.ndarray) -> Blob:
+    """Measure a cover whose upper left pixel is (left, top)."""
+    moments = cv2.moments(cover)
+    area = max(moments["m00"], 1e-6)
+    centre = (left + moments["m10"] / area + 0.5, top + moments["m01"] / area + 0.5)
+    return Blob(left, top, cover, area, centre)
 
 
 def find_blobs(gap: np.ndarray) -> list[Blob]:
@@ -179,12 +179,18 @@ def find_blobs(gap: np.ndarray) -> list[Blob]:
         inside = gap[box][mine > 0]
         # Pixels on the edge are mixtures; inside, an outlined object's filling may be the weaker.
         core = gap[box][cv2.erode(mine, _SQUARE) > 0]
-        full = np.percentile(core, 20) if len(core) > 3 else np.percentile(inside, 60)
+        full = _ranked(core, 0.2) if len(core) > 3 else _ranked(inside, 0.6)
         near = cv2.dilate(mine, _SQUARE) > 0
         cover = np.clip(gap[box] / full, 0, 1) * (near & ((labels[box] == 0) | (mine > 0)))
         cover[cover < 0.25] = 0
-        blobs.append(Blob(box[1].start, box[0].start, cover, float(cover.sum())))
+        blobs.append(make_blob(box[1].start, box[0].start, cover))
     return sorted(blobs, key=lambda blob: -blob.area)
+
+
+def _ranked(values: np.ndarray, share: float) -> float:
+    """Return the value that this share of `values` lies below."""
+    rank = int(share * (len(values) - 1))
+    return float(np.partition(values, rank)[rank])
 
 
 def normalise(blob: Blob) -> np.ndarray:
@@ -229,7 +235,7 @@ def shape_bank(level: str) -> Bank:
                 name, (grid, grid), (middle, middle), np.array([radius]), np.radians([angle])
             )[0]
             cover = np.clip(0.5 - gap / 1.6, 0, 1)
-            blob = Blob(0, 0, cover, float(cover.sum()))
+            blob = make_blob(0, 0, cover)
             outlines.append(normalise(blob))
             shapes.append(index)
             angles.append(angle)

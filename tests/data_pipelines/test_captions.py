@@ -55,7 +55,7 @@ def test_a_caption_says_everything_that_is_judged(level):
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_captions_are_plain_words_of_bounded_number(level):
-    limits = {"one": 20 if level == "small" else 28, "camera": 28, "two": 40, "change": 40 + 8}
+    limits = {"one": 12 if level == "small" else 28, "camera": 28, "two": 44, "change": 44}
     for seed in SEEDS:
         scene = sample_scene(level, seed)
         for caption in captions(scene, seed):
