@@ -36,7 +36,9 @@ ARROWS: dict[str, set[str]] = {
     "sora_jax.generate": PURE
     | FILES
     | {"sora_jax.diffusion", "sora_jax.models", "sora_jax.export", "sora_jax.data.geometry"},
-    "sora_jax.eval": PURE | FILES | {"sora_jax.data", "sora_jax.generate"},
+    "sora_jax.eval": PURE
+    | FILES
+    | {"sora_jax.data", "sora_jax.generate", "sora_jax.export.sampling"},
     "sora_jax.studio": PURE | FILES | {"sora_jax.generate", "sora_jax.export"},
     "sora_jax.cli": {"sora_jax", "data_pipelines", "experiments"},
     "data_pipelines": {"sora_jax.data", "sora_jax.media", "sora_jax.errors", "sora_jax.files"},
