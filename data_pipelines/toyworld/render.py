@@ -6,17 +6,9 @@ import dataclasses
 
 import numpy as np
 
-from sora_jax.data.backdrop import checker, light_field
+from sora_jax.data.backdrop import checker, lit_background, lit_thing
 from sora_jax.data.motion import Object, camera_path, track
-from sora_jax.data.scene import (
-    BACKGROUNDS,
-    COLOURS,
-    INK,
-    LIGHTS,
-    TEXTURE_CONTRAST,
-    Scene,
-    get_level,
-)
+from sora_jax.data.scene import COLOURS, INK, LIGHTS, Scene, get_level
 from sora_jax.data.shapes import distance
 
 OUTLINE = 0.16  # of the radius
@@ -44,17 +36,13 @@ def _render_span(scene: Scene, start: int, stop: int) -> np.ndarray:
     shift, zoom = (path[start:stop] for path in camera_path(scene.camera, scene.num_frames))
     video = _background(scene, shift, zoom)
     video = np.broadcast_to(video, (stop - start, *video.shape[1:])).copy()
-    gain, glow = light_field(LIGHTS[scene.light], scene.size)
     for item in scene.objects:
         _paint(video, scene, item, (start, stop), (shift, zoom))
-    if scene.light != "day":
-        video *= gain
-        video += glow
     return np.clip(video + 0.5, 0, 255).astype(np.uint8)
 
 
 def _paint(video: np.ndarray, scene: Scene, item: Object, span: tuple[int, int], camera) -> None:
-    """Paint one object over `video` (unlit, float32 T H W 3) in place, inside its box only."""
+    """Paint one object over `video` (float32 T H W 3) in place, inside its box only."""
     shift, zoom = camera
     path = track(item, scene.num_frames)
     middle = scene.size / 2
@@ -71,22 +59,23 @@ def _paint(video: np.ndarray, scene: Scene, item: Object, span: tuple[int, int],
     )
     gap = distance(item.shape, grid, (x, y), radius, turn)
     if scene.style == "outlined":
-        _blend(window, gap, INK[scene.background])
+        _blend(window, gap, lit_thing(INK[scene.background], scene.light))
         gap = gap + (OUTLINE * radius).astype(np.float32)[:, None, None]
-    _blend(window, gap, COLOURS[item.colour])
+    _blend(window, gap, lit_thing(COLOURS[item.colour], scene.light))
 
 
-def _blend(window: np.ndarray, gap: np.ndarray, colour: tuple[int, int, int]) -> None:
-    """Lay `colour` over `window` in place where the signed distance `gap` is negative."""
+def _blend(window: np.ndarray, gap: np.ndarray, colour: np.ndarray) -> None:
+    """Lay `colour` [3] over `window` in place where the signed distance `gap` is negative."""
     cover = np.clip(0.5 - gap, 0, 1)[..., None]
-    window += cover * (np.asarray(colour, np.float32) - window)
+    window += cover * (colour - window)
 
 
 def _background(scene: Scene, shift: np.ndarray, zoom: np.ndarray) -> np.ndarray:
-    """Draw the unlit background, float32 T H W 3, or one frame of it under a still camera."""
-    base = np.asarray(BACKGROUNDS[scene.background], np.float32)
+    """Draw the background, float32 T H W 3, or one frame of it under a still camera."""
+    base = lit_background(scene.background, scene.light, scene.size)[None, :, None]
     if not get_level(scene.level).is_textured:
         return np.broadcast_to(base, (1, scene.size, scene.size, 3))
     if scene.camera == "still":
         shift, zoom = shift[:1], zoom[:1]
-    return base + TEXTURE_CONTRAST * checker(scene.size, shift, zoom)[..., None]
+    texture = checker(scene.size, shift, zoom)[..., None]
+    return np.clip(base + LIGHTS[scene.light].contrast * texture, 0, 255)

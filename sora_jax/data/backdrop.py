@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sora_jax.data.scene import TEXTURE_CELL, Light
+from sora_jax.data.scene import BACKGROUNDS, LIGHTS, TEXTURE_CELL
 
 
 def checker(size: int, shift: np.ndarray, zoom: np.ndarray) -> np.ndarray:
@@ -16,8 +16,15 @@ def checker(size: int, shift: np.ndarray, zoom: np.ndarray) -> np.ndarray:
     return np.clip(3 * down[:, :, None] * across[:, None, :], -1, 1)
 
 
-def light_field(light: Light, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the gain (H 1 3) and the glow (3) of a light over a picture `size` pixels high."""
-    height = ((np.arange(size, dtype=np.float32) + 0.5) / size)[:, None, None]
-    top, bottom = np.asarray(light.top, np.float32), np.asarray(light.bottom, np.float32)
-    return top + height * (bottom - top), np.asarray(light.glow, np.float32)
+def lit_background(name: str, light: str, size: int) -> np.ndarray:
+    """Give the colour of a background under a light without texture, H 3 in [0, 255]."""
+    spec = LIGHTS[light]
+    height = ((np.arange(size, dtype=np.float32) + 0.5) / size)[:, None]
+    top, bottom = np.asarray(spec.top, np.float32), np.asarray(spec.bottom, np.float32)
+    gain = top + height * (bottom - top)
+    return np.clip(np.asarray(BACKGROUNDS[name], np.float32) * gain + spec.glow, 0, 255)
+
+
+def lit_thing(colour: tuple[int, int, int], light: str) -> np.ndarray:
+    """Give the colour of a thing under a light, [3]."""
+    return np.asarray(colour, np.float32) * np.asarray(LIGHTS[light].things, np.float32)

@@ -26,31 +26,39 @@ BACKGROUNDS: dict[str, tuple[int, int, int]] = {
     "gray": (122, 122, 122),
     "pink": (228, 168, 180),
 }
-# The outline of the `outlined` style: dark on light backgrounds and the other way round.
+# The outline of the `outlined` style: dark on light backgrounds, light on the others.
 INK: dict[str, tuple[int, int, int]] = {
     "white": (20, 20, 24),
     "black": (240, 240, 240),
-    "gray": (20, 20, 24),
+    "gray": (240, 240, 240),
     "pink": (20, 20, 24),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Light:
-    """A light as colour * gain + glow, the gain going from `top` to `bottom` of the picture."""
+    """How a light colours a picture, in gains of RGB and pixel values.
+
+    A background becomes colour * gain + `glow`, its gain going from `top` to `bottom` of the
+    picture, with a texture of `contrast` above and below. An object becomes colour * `things`: it
+    keeps its hue, so that a stranger can still name its colour at night.
+    """
 
     top: tuple[float, float, float]
     bottom: tuple[float, float, float]
     glow: tuple[float, float, float]
+    contrast: float
+    things: tuple[float, float, float]
 
 
 LIGHTS: dict[str, Light] = {
-    "day": Light((1.0, 1.0, 1.0), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)),
-    "dusk": Light((1.0, 0.62, 0.54), (0.92, 0.76, 0.68), (34.0, 8.0, 0.0)),
-    "night": Light((0.40, 0.48, 0.70), (0.40, 0.48, 0.70), (0.0, 4.0, 32.0)),
+    "day": Light((1.0, 1.0, 1.0), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), 18.0, (1.0, 1.0, 1.0)),
+    "dusk": Light((1.0, 0.62, 0.54), (0.92, 0.76, 0.68), (34.0, 8.0, 0.0), 16.0, (1.0, 0.88, 0.80)),
+    "night": Light(
+        (0.30, 0.36, 0.56), (0.30, 0.36, 0.56), (0.0, 4.0, 28.0), 12.0, (0.74, 0.78, 0.84)
+    ),
 }
 TEXTURE_CELL = 16  # pixels; the side of a soft checker cell on textured backgrounds
-TEXTURE_CONTRAST = 18.0  # pixel values above and below the background's colour
 
 
 @dataclasses.dataclass(frozen=True)

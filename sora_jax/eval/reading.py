@@ -123,17 +123,16 @@ def _follow(blobs: list[Blob | None], pixels: np.ndarray, backdrop: Backdrop, le
 def _weigh_colours(blob: Blob, frame: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """Weigh the colours of an object's pixels: shares of each colour and last of ink, sum 1.
 
-    `palette` is row-wise, H (colours + 1) 3, ink last. A pixel is a mixture of ink and one colour:
-    the one whose line through ink it lies nearest to.
+    `palette` is (colours + 1) 3, ink last. A pixel is a mixture of ink and one colour: the one
+    whose line through ink it lies nearest to.
     """
-    rows, columns = np.nonzero(blob.cover > 0.85)
+    rows, columns = np.nonzero(blob.cover > 0.75)
     if not len(rows):
         rows, columns = np.nonzero(blob.cover >= blob.cover.max())
-    palette = palette[blob.top + rows]
-    ink, lines = palette[:, -1], palette[:, :-1] - palette[:, -1:]
-    pixel = frame[blob.top + rows, blob.left + columns] - ink
-    lengths = np.einsum("pkc,pkc->pk", lines, lines)
-    part = np.clip(np.einsum("pc,pkc->pk", pixel, lines) / lengths, 0, 1)
+    lines = palette[:-1] - palette[-1]
+    pixel = frame[blob.top + rows, blob.left + columns] - palette[-1]
+    lengths = np.einsum("kc,kc->k", lines, lines)
+    part = np.clip(np.einsum("pc,kc->pk", pixel, lines) / lengths, 0, 1)
     rest = pixel[:, None] - part[..., None] * lines
     nearest = np.einsum("pkc,pkc->pk", rest, rest).argmin(1)
     part = part[np.arange(len(part)), nearest]
@@ -142,7 +141,7 @@ def _weigh_colours(blob: Blob, frame: np.ndarray, palette: np.ndarray) -> np.nda
     clear = part * (part > 0.6)
     inner = clear * inside[rows, columns]
     say = inner if np.count_nonzero(inner) > 3 else clear
-    weights = np.bincount(nearest, weights=say, minlength=lines.shape[1] + 1)
+    weights = np.bincount(nearest, weights=say, minlength=len(palette))
     weights[-1] = (1 - part).sum()
     return weights / len(part)
 

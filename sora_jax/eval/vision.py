@@ -8,14 +8,12 @@ import functools
 import cv2
 import numpy as np
 
-from sora_jax.data.backdrop import checker, light_field
+from sora_jax.data.backdrop import checker, lit_background, lit_thing
 from sora_jax.data.scene import (
-    BACKGROUNDS,
     COLOURS,
     INK,
     LIGHTS,
     TEXTURE_CELL,
-    TEXTURE_CONTRAST,
     get_level,
 )
 from sora_jax.data.shapes import SHAPES, distance
@@ -42,19 +40,13 @@ class Backdrop:
     picture: np.ndarray
 
 
-def lit(colour: np.ndarray, light: str, size: int) -> np.ndarray:
-    """Show a colour [..., 3] under a light in each row of the picture, H ... 3."""
-    gain, glow = light_field(LIGHTS[light], size)
-    return np.clip(colour * gain.reshape(size, *(1,) * (colour.ndim - 1), 3) + glow, 0, 255)
-
-
 @functools.cache
 def _plain_backdrops(level: str) -> np.ndarray:
     """Every background under every light without texture, (backgrounds * lights) H 3."""
     spec = get_level(level)
     return np.stack(
         [
-            lit(np.asarray(BACKGROUNDS[name], np.float32), light, spec.size)
+            lit_background(name, light, spec.size)
             for name in spec.backgrounds
             for light in spec.lights
         ]
@@ -97,30 +89,20 @@ def fit_backdrop(video: np.ndarray, level: str) -> Backdrop:
     shift, zoom = np.zeros(len(video)), np.ones(len(video))
     picture = np.broadcast_to(plain, video.shape)
     if spec.is_textured:
-        strength = _texture_strength(level)[light][:, :, None]
-        shift, zoom = _fit_camera(small - halved[best][:, :, None], strength, spec.size)
-        texture = checker(spec.size, shift, zoom)[..., None]
-        picture = np.clip(plain + texture * strength, 0, 255)
+        shift, zoom = _fit_camera(small - halved[best][:, :, None], spec.size)
+        contrast = np.array([LIGHTS[name].contrast for name in spec.lights], np.float32)
+        texture = contrast[light][:, None, None] * checker(spec.size, shift, zoom)
+        picture = np.clip(plain + texture[..., None], 0, 255)
     return Backdrop(background, light, shift, zoom, _recentre(picture, video))
 
 
-@functools.cache
-def _texture_strength(level: str) -> np.ndarray:
-    """Contrast of the texture under each light, lights H 3."""
-    spec = get_level(level)
-    return np.stack(
-        [TEXTURE_CONTRAST * light_field(LIGHTS[name], spec.size)[0][:, 0] for name in spec.lights]
-    )
-
-
-def _fit_camera(rest: np.ndarray, strength: np.ndarray, size: int):
+def _fit_camera(rest: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Find shift and zoom [T] whose checker best explains `rest`, T h w 3 at half size.
 
     einsum and not @: threads of a BLAS cost more than they bring on matrices as small as these.
     """
-    weight = (strength[:, ::2] + strength[:, 1::2]) / 2
-    is_behind = np.abs(rest).max(-1) < 2 * FOREGROUND / 3**0.5
-    tone = (rest * weight).sum(-1) / (weight * weight).sum(-1) * is_behind
+    is_behind = np.abs(rest).max(-1) < FOREGROUND
+    tone = rest.mean(-1) * is_behind
     shift, zoom, patterns, squares = _cameras(size)
     tone, behind = (
         _halve(values.astype(np.float32)).reshape(len(tone), -1) for values in (tone, is_behind)
@@ -276,20 +258,12 @@ def _between(scores: np.ndarray, top: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def lit_palette(level: str) -> np.ndarray:
-    """Object colours and last the ink, backgrounds lights H (colours + 1) 3."""
+    """Object colours and last the ink, backgrounds lights (colours + 1) 3."""
     spec = get_level(level)
-    return np.stack(
-        [
-            np.stack(
-                [
-                    lit(
-                        np.asarray([*(COLOURS[c] for c in spec.colours), INK[name]], np.float32),
-                        light,
-                        spec.size,
-                    )
-                    for light in spec.lights
-                ]
-            )
-            for name in spec.backgrounds
-        ]
-    )
+    colours = [COLOURS[name] for name in spec.colours]
+    palette = [
+        [lit_thing(colour, light) for colour in (*colours, INK[name])]
+        for name in spec.backgrounds
+        for light in spec.lights
+    ]
+    return np.reshape(palette, (len(spec.backgrounds), len(spec.lights), -1, 3))

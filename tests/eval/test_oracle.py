@@ -20,7 +20,7 @@ from sora_jax.eval.toyworld import (
 from sora_jax.media import decode_mp4, encode_mp4
 from tests.eval import planted
 
-COUNT = {"small": 100, "full": 60}
+COUNT = {"small": 80, "full": 50}
 
 
 def grain(video: np.ndarray, seed: int) -> np.ndarray:
