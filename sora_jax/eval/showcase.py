@@ -13,6 +13,7 @@ from sora_jax.eval.toyworld import Verdict
 SAMPLES = 12  # of each set
 FAILURES = 4  # of them, where there are as many
 RECONSTRUCTIONS = 4
+RECONSTRUCTION = "autoencoder: source, reconstruction, error x6"
 
 
 def pick_samples(
@@ -47,7 +48,7 @@ def show_reconstructions(
     strips = np.concatenate([real, rebuilt, error_picture(real, rebuilt)], axis=3)
     return tuple(
         Example(
-            group="autoencoder: source, reconstruction, error x6",
+            group=RECONSTRUCTION,
             prompt=prompt,
             video=strip,
             notes=(f"{value:.1f} dB",),

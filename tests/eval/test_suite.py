@@ -81,7 +81,7 @@ def test_a_perfect_model_scores_one_and_its_controls_stay_at_chance(perfect):
     for name in ("seen", "heldout"):
         row = figures["toyworld"][name]
         assert {row[k] for k in ("colour", "shape", "motion", "background", "all")} == {1.0}, row
-        assert row["n"] == N and row["interval"][0] > 0.9
+        assert row["n"] == N and row["interval"][0] > 0.85
     controls, level = figures["toyworld"]["controls"], chance("small")
     for name in ("shuffled_captions", "unconditional"):
         for key in ("colour", "shape", "motion", "background"):
