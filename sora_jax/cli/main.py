@@ -14,7 +14,7 @@ import traceback
 from types import ModuleType
 from typing import Any
 
-from sora_jax.cli import animate, doctor, extend, generate, runtime
+from sora_jax.cli import animate, doctor, evaluate, extend, generate, runtime
 from sora_jax.cli import args as shared
 from sora_jax.errors import LimitError, PolicyError, RunError, UsageError
 
@@ -22,6 +22,7 @@ VERBS: dict[str, ModuleType] = {
     "generate": generate,
     "animate": animate,
     "extend": extend,
+    "evaluate": evaluate,
     "doctor": doctor,
 }
 EXIT_CODES = """exit codes:

@@ -78,10 +78,11 @@ def _load(data_dir: str | Path, split: str, n: int) -> tuple[ToyClip, ...]:
             f"split {split!r} of {data_dir} has {len(source)} clips and {n} are to be judged; "
             "judge fewer or write more"
         )
-    return tuple(_to_clip(source[i]) for i in range(n))
+    return tuple(to_clip(source[i]) for i in range(n))
 
 
-def _to_clip(record: VideoRecord) -> ToyClip:
+def to_clip(record: VideoRecord) -> ToyClip:
+    """A record of the toy world, its video decoded. Raises UsageError for one without a scene."""
     if "scene" not in record.extra:
         raise UsageError(f"record {record.id!r} has no scene; it can't be judged")
     return ToyClip(

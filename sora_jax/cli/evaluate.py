@@ -1,0 +1,134 @@
+"""`sora-jax evaluate`: how well a model does what it is asked, in figures."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sora_jax.cli import args as shared
+from sora_jax.errors import UsageError
+
+SUMMARY = "judge a model's videos by an exact oracle, with controls"
+EXAMPLE = "sora-jax evaluate toyworld --suite toyworld --n 64"
+
+NUM_TRAIN = 2048  # training scenes drawn again to look for copies
+RESULT = "evaluation.json"  # written in a run directory
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    shared.add_model(parser)
+    parser.add_argument(
+        "--suite", choices=("toyworld",), default="toyworld", help="what is judged (toyworld)"
+    )
+    parser.add_argument(
+        "--n", type=int, default=256, metavar="N", help="clips of each set, at least 2 (256)"
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        metavar="OUT.json",
+        help=f"file for the figures; a run directory gets {RESULT} unless told otherwise",
+    )
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Judge on scenes that are drawn afresh, so that a bundle without its data will do."""
+    import tqdm
+
+    from sora_jax import files
+    from sora_jax.eval.suite import evaluate_toyworld
+    from sora_jax.export.bundle import open_model
+    from sora_jax.generate.engine import Engine
+
+    if args.n < 2:
+        raise UsageError(f"--n {args.n} is not enough to judge a model; use at least 2")
+    out = _find_out(args.model, args.out)
+    bundle = open_model(args.model)
+    level = find_level(bundle.sampling)
+    sets = draw_sets(level, args.n, NUM_TRAIN)
+    interval = 0.5 if sys.stderr.isatty() else 20
+    with tqdm.tqdm(unit="clip", desc="judging", mininterval=interval) as bar:
+
+        def progress(title: str, done: int, total: int) -> None:
+            bar.total = total
+            bar.set_description(title, refresh=False)
+            bar.update(done - bar.n)
+
+        found = evaluate_toyworld(
+            Engine(bundle), bundle.sampling, sets, n=args.n, progress=progress
+        )
+    facts = {"model": str(bundle.path), "model_digest": bundle.digest, "level": level}
+    result = facts | found.figures
+    if out is not None:
+        files.write_text(out, json.dumps(result, indent=2) + "\n")
+        facts["output"] = str(out)
+    return result | facts if args.json else facts | describe(found.figures)
+
+
+def find_level(sampling: Any) -> str:
+    """The level of the toy world whose clips have a model's geometry."""
+    from sora_jax.data.scene import LEVELS
+
+    geometry = (*sampling.size, sampling.num_frames, sampling.fps)
+    for name, level in LEVELS.items():
+        if (level.size, level.size, level.num_frames, level.fps) == geometry:
+            return name
+    height, width = sampling.size
+    raise UsageError(
+        f"this model makes {sampling.num_frames} frames of {width}x{height}, which no level of the "
+        "toy world has; evaluate a model that was trained on it"
+    )
+
+
+def draw_sets(level: str, n: int, num_train: int):
+    """Clips `0 ... n - 1` of the test splits and of training, as the data pipeline makes them."""
+    import numpy as np
+
+    from data_pipelines.toyworld.records import make_record
+    from data_pipelines.toyworld.render import render
+    from sora_jax.data.scene import sample_scene
+    from sora_jax.eval.sets import HELDOUT, SEEN, TRAIN, ToyWorldSets, to_clip
+
+    seen, heldout = (
+        tuple(to_clip(make_record(level, split, i)) for i in range(n)) for split in (SEEN, HELDOUT)
+    )
+    train = np.stack([render(sample_scene(level, i, split=TRAIN)) for i in range(num_train)])
+    return ToyWorldSets(seen=seen, heldout=heldout, train=train)
+
+
+def describe(figures: Mapping[str, Any]) -> dict[str, str]:
+    """The figures for people: one line each."""
+    world, controls = figures["toyworld"], figures["toyworld"]["controls"]
+    rows = {"seen": world["seen"], "heldout": world["heldout"]}
+    for name in tuple(rows):
+        rows |= {f"{name} {kind}": row for kind, row in rows[name].get("kinds", {}).items()}
+    rows |= {"shuffled": controls["shuffled_captions"], "unconditional": controls["unconditional"]}
+    if controls["nearest_train"]:
+        rows["nearest train"] = controls["nearest_train"]
+    lines = {name: _describe_row(row) for name, row in rows.items()}
+    lines["chance"] = _describe_row(world["chance"])
+    for name in ("oracle", "vae", "animate", "extend"):
+        pairs = figures[name].items()
+        lines[name] = "  ".join(f"{key} {value:.4g}" for key, value in pairs if value is not None)
+    return lines | {"sample_seconds": f"{figures['sample_seconds']:.3g}"}
+
+
+def _describe_row(row: Mapping[str, Any]) -> str:
+    from sora_jax.eval.scores import ATTRIBUTES
+
+    text = "  ".join(f"{key} {row[key]:.3f}" for key in ("all", *ATTRIBUTES) if key in row)
+    if "interval" in row:
+        low, high = row["interval"]
+        text += f"  (all: {low:.3f} to {high:.3f} at 95%, {row['n']} clips)"
+    return text
+
+
+def _find_out(model: str, out: str | None) -> Path | None:
+    """Where the figures go, found before anything that takes time."""
+    from sora_jax import files
+
+    if out is not None:
+        return files.check_folder(out)
+    return Path(model) / RESULT if (Path(model) / "bundle").is_dir() else None
