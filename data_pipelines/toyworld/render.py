@@ -33,7 +33,8 @@ def _after_change(scene: Scene) -> Scene:
 
 def _render_span(scene: Scene, start: int, stop: int) -> np.ndarray:
     """Draw frames [start, stop) of a scene without regard to its change."""
-    shift, zoom = (path[start:stop] for path in camera_path(scene.camera, scene.num_frames))
+    whole_shift, whole_zoom = camera_path(scene.camera, scene.num_frames)
+    shift, zoom = whole_shift[start:stop], whole_zoom[start:stop]
     video = _background(scene, shift, zoom)
     video = np.broadcast_to(video, (stop - start, *video.shape[1:])).copy()
     for item in scene.objects:
@@ -41,7 +42,13 @@ def _render_span(scene: Scene, start: int, stop: int) -> np.ndarray:
     return np.clip(video + 0.5, 0, 255).astype(np.uint8)
 
 
-def _paint(video: np.ndarray, scene: Scene, item: Object, span: tuple[int, int], camera) -> None:
+def _paint(
+    video: np.ndarray,
+    scene: Scene,
+    item: Object,
+    span: tuple[int, int],
+    camera: tuple[np.ndarray, np.ndarray],
+) -> None:
     """Paint one object over `video` (float32 T H W 3) in place, inside its box only."""
     shift, zoom = camera
     path = track(item, scene.num_frames)

@@ -12,6 +12,8 @@ from sora_jax.data.motion import Object, camera_path, track
 from sora_jax.data.shapes import SHAPES
 from sora_jax.errors import UsageError
 
+Look = tuple[str, str, str]  # shape, colour, motion
+
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (228, 32, 32),
     "green": (30, 165, 55),
@@ -193,7 +195,7 @@ def is_heldout(level: str, shape: str, colour: str, motion: str) -> bool:
 
 
 @functools.cache
-def triples(level: str, split: str) -> tuple[tuple[str, str, str], ...]:
+def triples(level: str, split: str) -> tuple[Look, ...]:
     """List all (shape, colour, motion) of a split; `rotate` only where a turn can be seen."""
     spec = get_level(level)
     return tuple(
@@ -250,13 +252,13 @@ def sample_scene(level: str, seed: int, *, split: str = "train", kind: str | Non
     )
 
 
-def _draw_looks(level: str, split: str, kind: str, rng: np.random.Generator):
+def _draw_looks(level: str, split: str, kind: str, rng: np.random.Generator) -> list[Look]:
     """Draw one or two (shape, colour, motion); two differ in shape and in colour."""
     motions = {
         "camera": ("still",),
         "two": tuple(m for m in get_level(level).motions if m != "orbit"),
     }.get(kind, get_level(level).motions)
-    looks: list[tuple[str, str, str]] = []
+    looks: list[Look] = []
     while len(looks) < (2 if kind == "two" else 1):
         motion = str(rng.choice(motions))
         free = [
@@ -270,7 +272,9 @@ def _draw_looks(level: str, split: str, kind: str, rng: np.random.Generator):
     return looks
 
 
-def _draw_change(level, split: str, look, background: str, rng: np.random.Generator) -> Change:
+def _draw_change(
+    level: str, split: str, look: Look, background: str, rng: np.random.Generator
+) -> Change:
     """Draw a cut on a half second to another shape, colour and background, same motion."""
     spec = get_level(level)
     shape, colour, motion = look
@@ -298,7 +302,9 @@ def _draw_size(level: str, motion: str, camera: str, is_alone: bool) -> tuple[fl
     return {"grow": (8.5, 10.0), "orbit": (9.0, 10.5)}.get(motion, (10.0, 12.0))
 
 
-def _draw_rate(level: str, motion: str, is_alone: bool, rng) -> tuple[str, float, float]:
+def _draw_rate(
+    level: str, motion: str, is_alone: bool, rng: np.random.Generator
+) -> tuple[str, float, float]:
     """Draw a speed word and the range of rates it stands for."""
     if motion not in RATES:
         return "none", 0.0, 0.0
@@ -310,7 +316,14 @@ def _draw_rate(level: str, motion: str, is_alone: bool, rng) -> tuple[str, float
     return (speed, *RATES[motion][speed])
 
 
-def _place(level: str, look, lane, camera: str, change: Change | None, rng) -> Object:
+def _place(
+    level: str,
+    look: Look,
+    lane: tuple[float, float],
+    camera: str,
+    change: Change | None,
+    rng: np.random.Generator,
+) -> Object:
     """Draw size, rate and start of one object so that it stays inside its lane in all frames."""
     shape, colour, motion = look
     spec = get_level(level)
@@ -336,7 +349,9 @@ def _place(level: str, look, lane, camera: str, change: Change | None, rng) -> O
             return dataclasses.replace(item, x=x, y=y)
 
 
-def _find_room(item: Object, spec: Level, lane, camera: str, reach: float):
+def _find_room(
+    item: Object, spec: Level, lane: tuple[float, float], camera: str, reach: float
+) -> list[tuple[float, float]]:
     """Give the lowest and highest start, x and y, that keep an object (at 0, 0) inside its lane."""
     path = track(item, spec.num_frames)
     shift, zoom = camera_path(camera, spec.num_frames)
@@ -344,8 +359,8 @@ def _find_room(item: Object, spec: Level, lane, camera: str, reach: float):
     whole = (MARGIN, spec.size - MARGIN)
     return [
         (
-            np.max(middle + (low - moved - middle) / zoom + span - place),
-            np.min(middle + (high - moved - middle) / zoom - span - place),
+            float(np.max(middle + (low - moved - middle) / zoom + span - place)),
+            float(np.min(middle + (high - moved - middle) / zoom - span - place)),
         )
         for place, (low, high), moved in ((path.x, lane, shift), (path.y, whole, 0.0))
     ]

@@ -10,6 +10,7 @@ import functools
 
 import numpy as np
 
+from sora_jax.data.motion import Object
 from sora_jax.data.scene import Scene, get_level, sample_scene
 from sora_jax.eval.reading import DEBRIS, Reading, Thing, path_of, read, read_camera
 from sora_jax.eval.tracks import fit_motion, read_motion, read_speed
@@ -58,7 +59,7 @@ def judge(video: np.ndarray, scene: Scene, *, first_frame: int = 0) -> Verdict:
     _judge_count(reading, scene, faults)
     for index, item in enumerate(scene.objects):
         thing = reading.things[min(index, len(reading.things) - 1)]
-        _judge_looks(reading, thing, (scene, item), is_after, faults)
+        _judge_looks(thing, (scene, item), is_after, faults)
         _judge_motion(reading, thing, (scene, item), is_after, faults)
     attributes = {key: not found for key, found in faults.items()}
     reasons = tuple(f"{key}: {fault}" for key, found in faults.items() for fault in found)
@@ -85,9 +86,8 @@ def _see_change(reading: Reading, scene: Scene, first_frame: int, faults: Faults
         start = frame[seen][0] / scene.fps if seen.any() else float("nan")
         faults["change"].append(f"seen at {start:.2f} s, not {scene.change.time:.2f} s")
     # A single clear cut elsewhere is one fault, not a fault of every attribute.
-    return (
-        seen if np.all(np.diff(seen.astype(int)) >= 0) and 0 < seen.sum() < len(seen) else expected
-    )
+    is_one_cut = np.all(np.diff(seen.astype(int)) >= 0) and 0 < seen.sum() < len(seen)
+    return seen if is_one_cut else expected
 
 
 def _judge_backdrop(reading: Reading, scene: Scene, is_after: np.ndarray, faults: Faults) -> None:
@@ -126,7 +126,9 @@ def _judge_count(reading: Reading, scene: Scene, faults: Faults) -> None:
         )
 
 
-def _judge_looks(reading: Reading, thing: Thing, wanted, is_after, faults: Faults) -> None:
+def _judge_looks(
+    thing: Thing, wanted: tuple[Scene, Object], is_after: np.ndarray, faults: Faults
+) -> None:
     """Judge colour, shape and style of one object in every frame."""
     scene, item = wanted
     spec = get_level(scene.level)
@@ -162,7 +164,13 @@ def _judge_looks(reading: Reading, thing: Thing, wanted, is_after, faults: Fault
             faults["style"].append(f"ink {np.median(thing.ink):.2f} is not {scene.style}")
 
 
-def _judge_motion(reading: Reading, thing: Thing, wanted, is_after, faults: Faults) -> None:
+def _judge_motion(
+    reading: Reading,
+    thing: Thing,
+    wanted: tuple[Scene, Object],
+    is_after: np.ndarray,
+    faults: Faults,
+) -> None:
     """Judge motion and speed of one object over all frames."""
     scene, item = wanted
     after = scene.change.shape if scene.change else item.shape
