@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from statistics import NormalDist
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +41,13 @@ def test_the_uniform_share_is_uniform():
     np.testing.assert_allclose(quantiles, [0.1, 0.5, 0.9], atol=0.03)
 
 
+def test_the_mixture_is_of_independent_draws():
+    sigma = draw(8000, **only("one"), uniform_share=0.5)[:, 0]
+    for level in (0.3, 0.6, 0.9):
+        normal = NormalDist(2.0, 1.6).cdf(np.log(level / (1 - level)))
+        assert abs((sigma < level).mean() - (level + normal) / 2) < 0.02
+
+
 def test_a_shift_of_the_config_is_the_shift_of_the_grid():
     plain, shifted = (draw(**only("one"), uniform_share=0.0, shift=s) for s in (1.0, 3.0))
     np.testing.assert_allclose(shifted, shift_sigma(jnp.array(plain), 3.0), atol=1e-5)
@@ -52,9 +60,9 @@ def test_shapes_over_time_have_their_shares():
     is_one = np.all(np.abs(steps) < 1e-3, axis=1)
     is_line = np.ptp(steps, axis=1) < 1e-2
     is_tent = np.abs(steps[:, 0] + steps[:, 2]) < 1e-2
-    is_ramp = ~is_one & (is_line | is_tent)
     assert abs(is_one.mean() - 0.5) < 0.03
-    assert abs(is_ramp.mean() - 0.2) < 0.03
+    assert abs((is_line & ~is_one).mean() - 0.1) < 0.02
+    assert abs((is_tent & ~is_one).mean() - 0.1) < 0.02
 
 
 @pytest.mark.parametrize("shape", ["one", "independent", "ramp"])
