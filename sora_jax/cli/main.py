@@ -23,6 +23,7 @@ VERBS: dict[str, ModuleType] = {
     "animate": animate,
     "extend": extend,
     "evaluate": evaluate,
+    "evaluate": evaluate,
     "doctor": doctor,
 }
 EXIT_CODES = """exit codes:
