@@ -23,7 +23,6 @@ VERBS: dict[str, ModuleType] = {
     "animate": animate,
     "extend": extend,
     "evaluate": evaluate,
-    "evaluate": evaluate,
     "doctor": doctor,
 }
 EXIT_CODES = """exit codes:
