@@ -28,23 +28,23 @@ def line_chart(
     ys = [_scale(y, is_log) for points in lines.values() for _, y in points]
     x_range, y_range = _span(min(xs), max(xs), 0), _span(min(ys), max(ys), 0.05)
     parts = [*_grid(x_range, y_range, is_log)]
-    for number, (name, points) in enumerate(lines.items()):
+    for number, points in enumerate(lines.values()):
         path = " ".join(
             f"{_place(x, x_range, LEFT, WIDTH - RIGHT):.1f},"
             f"{_place(_scale(y, is_log), y_range, HEIGHT - BOTTOM, TOP):.1f}"
             for x, y in points
         )
         parts.append(f'<polyline class="line s{number}" points="{path}"/>')
-        parts.append(
-            f'<text class="key s{number}" x="{WIDTH - RIGHT - 4}" y="{TOP + 14 + 16 * number}">'
-            f"{html.escape(name)}</text>"
-        )
     parts.append(
         f'<text class="tick" x="{WIDTH / 2}" y="{HEIGHT - 4}">{html.escape(x_label)}</text>'
     )
     label = f"{y_label} by {x_label}"
+    keys = " ".join(
+        f'<span class="key s{number}">{html.escape(name)}</span>'
+        for number, name in enumerate(lines)
+    )
     return (
-        f'<figure><figcaption>{html.escape(y_label)}</figcaption><svg role="img" '
+        f'<figure><figcaption>{html.escape(y_label)} {keys}</figcaption><svg role="img" '
         f'aria-label="{html.escape(label)}" viewBox="0 0 {WIDTH} {HEIGHT}">'
         + "".join(parts)
         + "</svg></figure>"
@@ -52,15 +52,23 @@ def line_chart(
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers within [low, high], about `count` of them."""
+    """Round numbers within [low, high], about `count` of them, for an even axis."""
     step = 10 ** math.floor(math.log10((high - low) / count))
     step *= min((1, 2, 5, 10), key=lambda factor: abs((high - low) / (factor * step) - count))
     first = math.ceil(low / step - 1e-9)
     return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def log_ticks(low: float, high: float) -> list[float]:
+    """Logarithms, within [low, high], of 1, 2 and 5 times powers of ten; fewer on a long axis."""
+    factors = (1, 2, 5) if high - low < 2 else (1,)
+    places = range(math.floor(low), math.ceil(high) + 1)
+    found = [place + math.log10(factor) for place in places for factor in factors]
+    return [value for value in found if low <= value <= high]
+
+
 def _grid(x_range: tuple[float, float], y_range: tuple[float, float], is_log: bool):
-    for value in ticks(*y_range):
+    for value in log_ticks(*y_range) if is_log else ticks(*y_range):
         y = _place(value, y_range, HEIGHT - BOTTOM, TOP)
         text = _number(10**value if is_log else value)
         yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
@@ -94,4 +102,4 @@ def _place(value: float, span: tuple[float, float], start: float, stop: float) -
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1e4 else f"{value / 1000:g}k"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value / 1000:g}k"

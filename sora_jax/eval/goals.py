@@ -9,11 +9,12 @@ from sora_jax.eval.scores import ATTRIBUTES, Row
 
 KEPT_DB = 0.1  # that given frames may lose against the autoencoder alone
 VAE_DB, VAE_GAIN_DB = 30.0, 3.0
+COPIES = 0.01  # share of held-out videos that may be near copies of a training clip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Check:
-    """One figure. `unit` is "share" or "dB"; `interval` is 95%, for shares of clips."""
+    """One figure. `unit` is "share", "dB", "min" or "" of a count; `interval` is 95% of a share."""
 
     name: str
     value: float
@@ -33,10 +34,10 @@ def count(row: Row, key: str) -> int:
     return row.get("decided", {}).get(key, row["n"])
 
 
-def interval(row: Row, key: str) -> tuple[float, float]:
-    """The 95% interval of one attribute of a row."""
+def interval(row: Row, key: str, level: float = 0.95) -> tuple[float, float]:
+    """The interval of one attribute of a row."""
     n = count(row, key)
-    return wilson(round(row[key] * n), n)
+    return wilson(round(row[key] * n), n, level)
 
 
 def check(report: Mapping[str, Any]) -> list[Check]:
@@ -44,10 +45,13 @@ def check(report: Mapping[str, Any]) -> list[Check]:
     checks: list[Check] = []
     if "toyworld" in report:
         checks += _check_toyworld(report["toyworld"])
+        checks += _check_controls(report["toyworld"])
     checks += _check_vae(report)
     checks += _check_tools(report)
     if share := report.get("dit", {}).get("matmul_share"):
         checks.append(Check(name="share of this machine's f32 matmul rate", value=share, goal=0.45))
+    if "toyworld" in report and "minutes" in report:
+        checks += _check_minutes(report)
     return checks
 
 
@@ -108,6 +112,42 @@ def _share(name: str, row: Row, key: str, goal: float) -> Check:
     return Check(name=name, value=row[key], goal=goal, interval=interval(row, key))
 
 
+def _check_controls(toyworld: Mapping[str, Any]) -> list[Check]:
+    controls = toyworld["controls"]
+    checks = []
+    for name, control in (
+        ("shuffled captions", controls["shuffled_captions"]),
+        ("no captions", controls["unconditional"]),
+    ):
+        lucky = above_chance(control, toyworld["chance"])
+        name = f"{name}: attributes above chance"
+        checks.append(Check(name=name, value=len(lucky), goal=0, unit="", is_limit=True))
+    if nearest := controls["nearest_train"]:
+        name = "held-out videos that are copies"
+        checks.append(Check(name=name, value=nearest["copies"], goal=COPIES, is_limit=True))
+    return checks
+
+
+def _check_minutes(report: Mapping[str, Any]) -> list[Check]:
+    minutes = report["minutes"]
+    limits = [
+        ("in total", minutes["total"], 25.0),
+        ("training the transformer", minutes["dit"], 12.0),
+    ]
+    if "kinds" in report["toyworld"]["heldout"]:
+        limits = [("training", minutes["vae"] + minutes["dit"], 90.0)]
+    return [
+        Check(name=f"minutes {name}", value=value, goal=goal, unit="min", is_limit=True)
+        for name, value, goal in limits
+    ]
+
+
 def above_chance(row: Row, chance: Mapping[str, float]) -> list[str]:
-    """The attributes whose 95% interval lies above chance: in a control there should be none."""
-    return [key for key in ATTRIBUTES if key in row and interval(row, key)[0] > chance[key]]
+    """The attributes whose interval lies above chance: in a control there should be none.
+
+    The level is such that a control at chance has any in 5% of cases at most: 95% is divided among
+    the attributes (Bonferroni).
+    """
+    keys = [key for key in ATTRIBUTES if key in row]
+    level = 1 - 0.05 / max(len(keys), 1)
+    return [key for key in keys if interval(row, key, level)[0] > chance[key]]

@@ -34,14 +34,14 @@ color:var(--ink);font-size:.82rem;line-height:1.35}
 .clip .mark{font-weight:600;color:var(--good)}
 .clip.wrong .mark{color:var(--bad)}
 .clip ul{margin:.3rem .65rem .6rem;padding-left:1rem;color:var(--soft)}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(320px,1fr));gap:1.2rem}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:1.2rem}
 figure{margin:0}
 figcaption{font-size:.85rem}
 svg{width:100%;height:auto}
 .line{fill:none;stroke-width:1.6}
 .s0{stroke:var(--a)}.s1{stroke:var(--b)}
-.key{text-anchor:end;font-size:12px;stroke:none}
-.key.s0{fill:var(--a)}.key.s1{fill:var(--b)}
+.key{margin-left:.6rem}
+.key.s0{color:var(--a)}.key.s1{color:var(--b)}
 .grid{stroke:var(--line)}
 .tick{fill:var(--soft);font-size:11px;text-anchor:middle}
 .tick.end{text-anchor:end}

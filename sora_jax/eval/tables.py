@@ -54,8 +54,8 @@ def attribute_tables(toyworld: Mapping[str, Any]) -> str:
     return (
         _attributes(rows, None)
         + "<h3>Controls</h3><p>A model that does not read its prompt, or copies what it was "
-        "trained on, would score like this. Marked: shares whose 95% interval lies above "
-        f"chance.</p>{_attributes(checked, chance)}{_copies(nearest)}"
+        "trained on, would score like this. Marked: shares above chance by more than luck "
+        f"(5% over all attributes).</p>{_attributes(checked, chance)}{_copies(nearest)}"
     )
 
 
@@ -124,4 +124,5 @@ def _table(head: Sequence[str], rows: Sequence[str]) -> str:
 
 
 def _value(value: float, unit: str) -> str:
-    return f"{value:.2f} dB" if unit == "dB" else f"{value:.3f}"
+    shown = {"dB": f"{value:.2f} dB", "min": f"{value:.1f}", "": f"{value:.0f}"}
+    return shown.get(unit, f"{value:.3f}")
