@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sora_jax.data import records
 from sora_jax.errors import UsageError
 from sora_jax.eval import reconstruction, showcase
 from sora_jax.eval.running import Evaluation, Example, Progress, Runner, time_one, vae_facts
@@ -22,6 +24,13 @@ class RealClips:
 
     captions: tuple[str, ...]
     videos: NDArray[np.uint8]  # N T H W 3
+
+
+def load_clips(data_dir: str | Path, split: str) -> RealClips:
+    """All clips of a split of shards, under their global captions."""
+    columns = records.load_all(records.open_split(data_dir, split)).columns
+    captions = tuple(record.caption for record in columns["record"])
+    return RealClips(captions=captions, videos=np.asarray(columns["video"]))
 
 
 def evaluate_clips(

@@ -8,6 +8,7 @@ import pytest
 from data_pipelines import shards
 from sora_jax.data.schema import VideoRecord
 from sora_jax.eval import suite
+from sora_jax.eval.clips import load_clips
 from sora_jax.eval.running import Runner
 from sora_jax.eval.scores import tabulate
 from sora_jax.eval.sets import ToyWorldSets, load_sets, stack
@@ -152,6 +153,9 @@ def test_sets_come_back_from_shards(tmp_path):
     shards.write(tmp_path / "data", {name: records(3) for name in ("train", "seen", "heldout")})
     sets = load_sets(tmp_path / "data", 2, num_train=2)
     assert [clip.scene for clip in sets.seen] == [clip.scene for clip in clips[:2]]
+    own = load_clips(tmp_path / "data", "seen")
+    assert own.captions == tuple(clip.prompt for clip in clips)
+    assert own.videos.shape == (3, 16, 32, 32, 3)
     assert sets.heldout[1].prompt == clips[1].prompt and sets.train.shape == (2, 16, 32, 32, 3)
     with pytest.raises(ValueError, match="has 3 clips and 4"):
         load_sets(tmp_path / "data", 4)
