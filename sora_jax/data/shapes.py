@@ -64,7 +64,7 @@ def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _ring(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.abs(np.sqrt(x * x + y * y) - 0.71) - 0.30
+    return np.abs(np.sqrt(x * x + y * y) - 0.76) - 0.29
 
 
 def _diamond(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -79,7 +79,7 @@ SHAPES: dict[str, Shape] = {
     "triangle": Shape(_triangle, 1.2, 120.0),
     "cross": Shape(_cross, 1.06, 90.0),
     "star": Shape(_star, 1.2, 72.0),
-    "ring": Shape(_ring, 1.01, 0.0),
+    "ring": Shape(_ring, 1.05, 0.0),
     "diamond": Shape(_diamond, 1.2, 180.0),
 }
 

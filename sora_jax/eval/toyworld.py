@@ -15,7 +15,7 @@ from sora_jax.data.scene import Scene, get_level, sample_scene
 from sora_jax.eval.reading import DEBRIS, Reading, Thing, path_of, read, read_camera
 from sora_jax.eval.tracks import fit_motion, read_motion, read_speed
 
-LIKENESS = 0.945  # an outline less like its shape than this is no such shape
+LIKENESS = 0.925  # an outline less like its shape than this is no such shape
 LIKENESS_MARGIN = 0.006  # another shape may be this much more alike
 PURITY = 0.75  # share of an object's coloured pixels that have its colour
 INKED = 0.14  # share of ink in an outlined object

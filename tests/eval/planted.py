@@ -51,8 +51,10 @@ def shape_changes(scene: Scene) -> np.ndarray | None:
     return _splice(scene, _with(scene, 0, shape=shape))
 
 
-def colour_drifts(scene: Scene) -> np.ndarray:
+def colour_drifts(scene: Scene) -> np.ndarray | None:
     """The first object slowly turns to another colour."""
+    if scene.change is not None:
+        return None
     colour = _other(get_level(scene.level).colours, scene.objects[0].colour)
     share = np.linspace(0, 1, scene.num_frames)[:, None, None, None]
     mixed = (1 - share) * render(scene) + share * render(_with(scene, 0, colour=colour))
@@ -65,9 +67,9 @@ def duplicated(scene: Scene) -> np.ndarray | None:
 
 
 def debris(scene: Scene) -> np.ndarray | None:
-    """A crumb of an eighteenth of the object or more lies about in six frames."""
+    """A crumb of a twentieth of the largest object, or a little more lies about in six frames."""
     radius = track(scene.objects[0], scene.num_frames).radius.max()
-    return _extra(scene, 0.28 * radius, 10)
+    return _extra(scene, 0.22 * radius, 10)
 
 
 def _extra(scene: Scene, radius: float, start: int) -> np.ndarray | None:

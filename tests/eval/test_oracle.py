@@ -117,6 +117,12 @@ def test_a_tail_is_judged_apart_from_the_frames_before_it():
             assert not judge_tail(stopped, scene, 3).attributes["motion"]
 
 
+def test_a_tail_has_its_change_at_the_scenes_time():
+    for seed in range(20):
+        scene = sample_scene("full", seed, kind="change")
+        assert judge_tail(render(scene), scene, 2).attributes["change"]
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_pictures_of_no_scene_are_rejected_without_failing(level):
     size = LEVELS[level].size
