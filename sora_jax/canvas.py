@@ -1,8 +1,8 @@
 """The canvas: a packed row of tokens in which geometry and task are data.
 
-One row holds one clip or several (`segment` keeps them apart); every Sora tool is a choice of what is
-`known` on a canvas. Latent frames are listed in a table of the row (`frame` points a token into it),
-because noise levels and modulation belong to latent frames, not to tokens.
+One row holds one clip or several (`segment` keeps them apart); every Sora tool is a choice of what
+is `known` on a canvas. Latent frames are listed in a table of the row (`frame` points a token into
+it), because noise levels and modulation belong to latent frames, not to tokens.
 """
 
 import dataclasses

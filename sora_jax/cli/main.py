@@ -14,11 +14,24 @@ import traceback
 from types import ModuleType
 from typing import Any
 
-from sora_jax.cli import animate, doctor, evaluate, extend, generate, runtime
+from sora_jax.cli import (
+    animate,
+    doctor,
+    evaluate,
+    extend,
+    generate,
+    quickstart,
+    runtime,
+    toyworld,
+    train,
+)
 from sora_jax.cli import args as shared
 from sora_jax.errors import LimitError, PolicyError, RunError, UsageError
 
 VERBS: dict[str, ModuleType] = {
+    "quickstart": quickstart,
+    "toyworld": toyworld,
+    "train": train,
     "generate": generate,
     "animate": animate,
     "extend": extend,
@@ -42,8 +55,8 @@ def main(argv: list[str] | None = None) -> int:
             result = VERBS[args.verb].run(args)
     except (UsageError, PolicyError, LimitError, RunError) as error:
         return _fail(str(error), error.exit_code, as_json)
-    except KeyboardInterrupt:
-        return _fail("stopped by Ctrl-C", INTERRUPTED, as_json)
+    except KeyboardInterrupt as stop:
+        return _fail(str(stop) or "stopped by Ctrl-C", INTERRUPTED, as_json)
     except Exception as error:
         # Not a mistake of the person: whoever looks into it needs to see where it happened.
         traceback.print_exc()

@@ -112,5 +112,7 @@ def _check_fits(clips: Sequence[Clip], size: RowSize, patch: tuple[int, int, int
     }
     for name, value in need.items():
         if value > getattr(size, name):
-            raise LimitError(f"a row takes {getattr(size, name)} {name} and these clips need "
-                             f"{value}; use a larger row or fewer clips")
+            raise LimitError(
+                f"a row takes {getattr(size, name)} {name} and these clips need "
+                f"{value}; use a larger row or fewer clips"
+            )

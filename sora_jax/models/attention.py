@@ -15,7 +15,7 @@ def attend(
     v: Float[Array, "B M N K"],
     bias: Float[Array, "B L M"],
 ) -> Float[Array, "B L N K"]:
-    """Scaled dot-product attention; logits and softmax in float32. `bias` is added to the logits."""
+    """Scaled dot-product attention, softmax in float32; `bias` is added to the logits."""
     logits = jnp.einsum("blnk,bmnk->bnlm", q, k, preferred_element_type=jnp.float32)
     weights = jax.nn.softmax(logits * q.shape[-1] ** -0.5 + bias[:, None], -1)
     return jnp.einsum("bnlm,bmnk->blnk", weights.astype(v.dtype), v)
@@ -26,9 +26,7 @@ def segment_bias(query: Int[Array, "B L"], key: Int[Array, "B M"]) -> Float[Arra
     return jnp.where(query[:, :, None] == key[:, None, :], 0.0, NEVER)
 
 
-def span_bias(
-    seconds: Float[Array, "B L"], span: Float[Array, "B S 2"]
-) -> Float[Array, "B L S"]:
+def span_bias(seconds: Float[Array, "B L"], span: Float[Array, "B S 2"]) -> Float[Array, "B L S"]:
     """0 for text whose [start, end) covers the token's time, `SPAN_PENALTY` for other text."""
     start, end = span[:, None, :, 0], span[:, None, :, 1]
     covered = (seconds[..., None] >= start) & (seconds[..., None] < end)

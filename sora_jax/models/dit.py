@@ -29,8 +29,9 @@ class DiTConfig:
 
     def __post_init__(self):
         if self.width % self.num_heads or (self.width // self.num_heads) % 2:
-            raise ValueError(f"width {self.width} over num_heads {self.num_heads} must give an "
-                             "even head width")
+            raise ValueError(
+                f"width {self.width} over num_heads {self.num_heads} must give an even head width"
+            )
 
 
 class SelfAttention(nnx.Module):
@@ -39,17 +40,19 @@ class SelfAttention(nnx.Module):
     def __init__(self, cfg: DiTConfig, *, rngs: nnx.Rngs):
         square = (cfg.width, cfg.width)
         self.qkv = Dense((cfg.width, 3 * cfg.width), ("embed", "heads"), rngs=rngs, dtype=cfg.dtype)
-        self.text_kv = Dense((cfg.width, 2 * cfg.width), ("embed", "heads"), rngs=rngs,
-                             dtype=cfg.dtype)
-        self.out = Dense(square, ("heads", "embed"), rngs=rngs, dtype=cfg.dtype)
+        self.text_kv = Dense(
+            (cfg.width, 2 * cfg.width), ("embed", "heads"), rngs=rngs, dtype=cfg.dtype
+        )
+        self.out = Dense(square, ("heads", "embed"), rngs=rngs, dtype=cfg.dtype, scale=0.0)
         self.num_heads = cfg.num_heads
 
-    def __call__(self, x: Array, text: Array, angle: Array, bias: Array) -> Array:
+    def __call__(self, x: Array, text: Array, rotation: rope.Rotation, bias: Array) -> Array:
         q, k, v = jnp.split(self.qkv(x), 3, -1)
         text_k, text_v = jnp.split(self.text_kv(text), 2, -1)
         q, k, v, text_k, text_v = (
-            part.reshape(*part.shape[:2], self.num_heads, -1) for part in (q, k, v, text_k, text_v))
-        q, k = rope.rotate(rms_norm(q), angle), rope.rotate(rms_norm(k), angle)
+            part.reshape(*part.shape[:2], self.num_heads, -1) for part in (q, k, v, text_k, text_v)
+        )
+        q, k = rope.rotate(rms_norm(q), rotation), rope.rotate(rms_norm(k), rotation)
         # QK norm bounds the logits by sqrt(K); a sharper softmax needs a longer query.
         q = q * q.shape[-1] ** 0.25
         k = jnp.concatenate([k, rms_norm(text_k)], 1)
@@ -63,18 +66,21 @@ class Block(nnx.Module):
 
     def __init__(self, cfg: DiTConfig, *, rngs: nnx.Rngs):
         hidden = cfg.mlp_ratio * cfg.width
-        self.modulation = Dense((cfg.width, 6 * cfg.width), ("embed", None), rngs=rngs,
-                                dtype=cfg.dtype, scale=0.0)
+        # Gates are open and what they let through starts at 0: matrices learn from the first step.
+        gates = jnp.zeros((6, cfg.width)).at[jnp.array([2, 5])].set(1.0)
+        self.modulation = nnx.Param(gates, out_sharding=(None, "embed"))
         self.attention = SelfAttention(cfg, rngs=rngs)
         self.up = Dense((cfg.width, hidden), ("embed", "mlp"), rngs=rngs, dtype=cfg.dtype)
-        self.down = Dense((hidden, cfg.width), ("mlp", "embed"), rngs=rngs, dtype=cfg.dtype)
+        self.down = Dense(
+            (hidden, cfg.width), ("mlp", "embed"), rngs=rngs, dtype=cfg.dtype, scale=0.0
+        )
 
-    def __call__(self, x: Array, level: Array, gather, text, angle, bias) -> Array:
-        """`level` (B F D) is modulation input; `gather` takes it from latent frames to tokens."""
-        parts = jnp.split(gather(self.modulation(level)), 6, -1)
+    def __call__(self, x: Array, shared: Float[Array, "B L 6 D"], text, rotation, bias) -> Array:
+        """`shared` is the modulation that all blocks have in common; each adds its own."""
+        parts = jnp.moveaxis(shared + self.modulation[...].astype(shared.dtype), 2, 0)
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = parts
         hidden = rms_norm(x) * (1 + scale_a) + shift_a
-        x = x + gate_a * self.attention(hidden, text, angle, bias)
+        x = x + gate_a * self.attention(hidden, text, rotation, bias)
         hidden = rms_norm(x) * (1 + scale_m) + shift_m
         return x + gate_m * self.down(squared_relu(self.up(hidden)))
 
@@ -98,38 +104,53 @@ class CanvasDiT(nnx.Module):
         self.text_summary = dense((cfg.width, cfg.width), ("embed", None))
         self.level = dense((cfg.width, cfg.width), ("embed", None))
         self.blocks = stack(lambda rngs: Block(cfg, rngs=rngs), cfg.depth, rngs)
-        self.modulation = dense((cfg.width, 2 * cfg.width), ("embed", None), scale=0.0)
+        self.modulation = dense((cfg.width, 8 * cfg.width), ("embed", None), scale=0.0)
         self.output = dense((cfg.width, patch_values), ("embed", None), scale=0.0)
         self.cfg = cfg
 
-    def __call__(self, x_in: Float[Array, "B L P"], sigma: Float[Array, "B F"], canvas: Canvas,
-                 text: Float[Array, "B S D"]) -> Float[Array, "B L P"]:
+    def __call__(
+        self,
+        x_in: Float[Array, "B L P"],
+        sigma: Float[Array, "B F"],
+        canvas: Canvas,
+        text: Float[Array, "B S D"],
+    ) -> Float[Array, "B L P"]:
         dtype, seconds = self.cfg.dtype, canvas.position[..., 0]
         place = jnp.concatenate(
-            [fourier(canvas.position[..., axis], low, high, 8)
-             for axis, (low, high) in enumerate(rope.PERIODS)], -1)
+            [
+                fourier(canvas.position[..., axis], low, high, 8)
+                for axis, (low, high) in enumerate(rope.PERIODS)
+            ],
+            -1,
+        )
         x = self.input(x_in) + self.position(place) + self.role[...][canvas.role].astype(dtype)
         x = x + self.cond(canvas.cond) + self.known(canvas.known)
 
-        level = self._level(sigma, canvas, text)
-        num_frames = sigma.shape[1]
-        pick = jax.nn.one_hot(canvas.frame, num_frames, dtype=dtype)
-
-        def gather(per_frame):
-            return jnp.einsum("blf,bfd->bld", pick, per_frame)
+        # Once for each latent frame, then handed to its tokens.
+        pick = jax.nn.one_hot(canvas.frame, sigma.shape[1], dtype=dtype)
+        modulation = self.modulation(self._level(sigma, canvas, text))
+        modulation = jnp.einsum("blf,bfd->bld", pick, modulation)
+        shared, (shift, scale) = (
+            modulation[..., : 6 * self.cfg.width],
+            jnp.split(modulation[..., 6 * self.cfg.width :], 2, -1),
+        )
+        shared = shared.reshape(*x.shape[:2], 6, self.cfg.width)
 
         to_text = attention.segment_bias(canvas.segment, canvas.text_segment)
         to_text = to_text + attention.span_bias(seconds, canvas.text_span)
         bias = jnp.concatenate(
-            [attention.segment_bias(canvas.segment, canvas.segment),
-             jnp.where(canvas.text[:, None] == 0, attention.NEVER, to_text)], -1)
-        angle = rope.angles(canvas.position, self.cfg.width // self.cfg.num_heads)
+            [
+                attention.segment_bias(canvas.segment, canvas.segment),
+                jnp.where(canvas.text[:, None] == 0, attention.NEVER, to_text),
+            ],
+            -1,
+        )
+        rotation = rope.rotation(canvas.position, self.cfg.width // self.cfg.num_heads)
 
         def apply(block, x):
-            return block(x, level, gather, text, angle, bias)
+            return block(x, shared, text, rotation, bias)
 
         x = scan_blocks(apply, self.blocks, x, remat=self.cfg.remat)
-        shift, scale = jnp.split(gather(self.modulation(level)), 2, -1)
         return self.output(rms_norm(x) * (1 + scale) + shift).astype(jnp.float32)
 
     def _level(self, sigma: Array, canvas: Canvas, text: Array) -> Float[Array, "B F D"]:

@@ -42,8 +42,16 @@ matmul.defvjp(_matmul_forward, _matmul_backward)
 class Dense(nnx.Module):
     """Affine map of the last dim; float32 parameters, products in `dtype`."""
 
-    def __init__(self, size: tuple[int, int], names: Names, *, rngs: nnx.Rngs, dtype: str,
-                 scale: float = 1.0, bias: bool = True):
+    def __init__(
+        self,
+        size: tuple[int, int],
+        names: Names,
+        *,
+        rngs: nnx.Rngs,
+        dtype: str,
+        scale: float = 1.0,
+        bias: bool = True,
+    ):
         spread = scale / math.sqrt(size[0])
         kernel = spread * jax.random.truncated_normal(rngs.params(), -2, 2, size, jnp.float32)
         self.kernel = nnx.Param(kernel, out_sharding=names)
@@ -61,8 +69,9 @@ class Conv(nnx.Module):
     On a CPU the backward pass of XLA's convolution runs at half the rate of this product's.
     """
 
-    def __init__(self, size: tuple[int, int], names: Names, *, rngs: nnx.Rngs, dtype: str,
-                 scale: float = 1.0):
+    def __init__(
+        self, size: tuple[int, int], names: Names, *, rngs: nnx.Rngs, dtype: str, scale: float = 1.0
+    ):
         spread = scale / math.sqrt(9 * size[0])
         shape = (9 * size[0], size[1])
         kernel = spread * jax.random.truncated_normal(rngs.params(), -2, 2, shape, jnp.float32)
@@ -73,8 +82,9 @@ class Conv(nnx.Module):
     def __call__(self, x: Float[Array, "B H W C"]) -> Array:
         height, width = x.shape[1:3]
         padded = jnp.pad(x.astype(self.dtype), ((0, 0), (1, 1), (1, 1), (0, 0)))
-        near = jnp.concatenate([padded[:, i : i + height, j : j + width]
-                                for i in range(3) for j in range(3)], -1)
+        near = jnp.concatenate(
+            [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)], -1
+        )
         return matmul(near, self.kernel[...], self.dtype) + self.bias[...].astype(self.dtype)
 
 
@@ -90,7 +100,7 @@ def squared_relu(x: Array) -> Array:
 
 
 def fourier(x: Float[Array, "*b"], low: float, high: float, num: int) -> Array:
-    """Sine and cosine of `x` at `num` periods, geometric from `high` down to `low`: *b -> *b 2num."""
+    """Sine and cosine of `x` at `num` periods from `high` down to `low`: *b -> *b 2num."""
     periods = low * (high / low) ** jnp.linspace(1.0, 0.0, num)
     angle = 2 * jnp.pi * x[..., None].astype(jnp.float32) / periods
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)

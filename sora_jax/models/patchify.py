@@ -29,8 +29,9 @@ def from_tokens(
 ) -> Float[Array, "B n h w C"]:
     """Inverse of `to_tokens` for tokens on `grid`."""
     (t, h, w), (p, q, r) = grid, patch
-    return rearrange(tokens, "b (t h w) (p q r c) -> b (t p) (h q) (w r) c",
-                     t=t, h=h, w=w, p=p, q=q, r=r)
+    return rearrange(
+        tokens, "b (t h w) (p q r c) -> b (t p) (h q) (w r) c", t=t, h=h, w=w, p=p, q=q, r=r
+    )
 
 
 def token_index(grid: Triple) -> Int[Array, "L 3"]:

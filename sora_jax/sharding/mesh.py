@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -43,10 +44,16 @@ def make_mesh(cfg: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:
     fixed = cfg.data * cfg.context * cfg.tensor
     fsdp = len(devices) // fixed if cfg.fsdp == -1 else cfg.fsdp
     if fixed * fsdp != len(devices) or fsdp < 1:
-        raise ValueError(f"mesh {dataclasses.asdict(cfg)} needs {fixed * max(fsdp, 1)} devices and "
-                         f"there are {len(devices)}; set fsdp to -1 or change the mesh")
-    return jax.make_mesh((cfg.data, fsdp, cfg.context, cfg.tensor), AXES, devices=devices,
-                         axis_types=(AxisType.Auto,) * len(AXES))
+        raise ValueError(
+            f"mesh {dataclasses.asdict(cfg)} needs {fixed * max(fsdp, 1)} devices and "
+            f"there are {len(devices)}; set fsdp to -1 or change the mesh"
+        )
+    return jax.make_mesh(
+        (cfg.data, fsdp, cfg.context, cfg.tensor),
+        AXES,
+        devices=devices,
+        axis_types=(AxisType.Auto,) * len(AXES),
+    )
 
 
 def param_shardings(mesh: Mesh, abstract: Any, names: Any) -> Any:
@@ -54,14 +61,22 @@ def param_shardings(mesh: Mesh, abstract: Any, names: Any) -> Any:
 
     A dim that its axis does not divide stays whole: small models on large meshes still run.
     """
-    return jax.tree.map(lambda leaf, spec: _sharding(mesh, leaf.shape, spec), abstract, names,
-                        is_leaf=lambda leaf: isinstance(leaf, P))
+    return jax.tree.map(
+        lambda leaf, spec: _sharding(mesh, leaf.shape, spec),
+        abstract,
+        names,
+        is_leaf=lambda leaf: isinstance(leaf, P),
+    )
 
 
 def like(mesh: Mesh, tree: Any, params: Any, shardings: Any) -> Any:
-    """Shardings of an optimizer state: leaves shaped like a parameter of the same path follow it."""
-    by_path = {_keys(path): (leaf.shape, sharding) for (path, leaf), sharding in zip(
-        jax.tree.leaves_with_path(params), jax.tree.leaves(shardings), strict=True)}
+    """Shardings of an optimizer state: a leaf with the path and shape of a parameter follows it."""
+    by_path = {
+        _keys(path): (leaf.shape, sharding)
+        for (path, leaf), sharding in zip(
+            jax.tree.leaves_with_path(params), jax.tree.leaves(shardings), strict=True
+        )
+    }
     longest = max(len(keys) for keys in by_path)
 
     def find(path, leaf):
@@ -91,7 +106,12 @@ def num_batch_shards(mesh: Mesh) -> int:
 def put_batch(mesh: Mesh, batch: Any) -> Any:
     """Host arrays (this process's rows) as global arrays sharded over rows."""
     sharding = batch_sharding(mesh)
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+    def put(x: np.ndarray) -> jax.Array:
+        x = x.astype(jax.dtypes.canonicalize_dtype(x.dtype))  # int64 counters become int32
+        return jax.make_array_from_process_local_data(sharding, x)
+
+    return jax.tree.map(put, batch)
 
 
 def sharded_init(init: Callable[[], Any], shardings: Any) -> Any:
@@ -102,9 +122,15 @@ def sharded_init(init: Callable[[], Any], shardings: Any) -> Any:
 def _sharding(mesh: Mesh, shape: tuple[int, ...], names: P) -> NamedSharding:
     assert len(names) == len(shape), (names, shape)
     axes = [RULES[name] for name in names]
-    return NamedSharding(mesh, P(*(
-        axis if axis is None or size % mesh.shape[axis] == 0 else None
-        for axis, size in zip(axes, shape, strict=True))))
+    return NamedSharding(
+        mesh,
+        P(
+            *(
+                axis if axis is None or size % mesh.shape[axis] == 0 else None
+                for axis, size in zip(axes, shape, strict=True)
+            )
+        ),
+    )
 
 
 def _keys(path: tuple) -> tuple[str, ...]:

@@ -15,8 +15,9 @@ class Checkpoints:
     """Saves in the background, keeps the newest two, restores onto any mesh."""
 
     def __init__(self, directory: Path):
-        options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, enable_async_checkpointing=True,
-                                               cleanup_tmp_directories=True)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=KEEP, enable_async_checkpointing=True, cleanup_tmp_directories=True
+        )
         self._directory = directory
         self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
 
@@ -29,8 +30,9 @@ class Checkpoints:
         """Start to write; an error of the write before shows here. Raises RunError (disk full)."""
         if step == self.latest:
             return
-        args = ocp.args.Composite(state=ocp.args.StandardSave(state),
-                                  data=ocp.args.JsonSave({"next_batch": next_batch}))
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), data=ocp.args.JsonSave({"next_batch": next_batch})
+        )
         try:
             self._manager.save(step, args=args)
         except (OSError, ValueError) as error:
@@ -47,23 +49,29 @@ class Checkpoints:
         """(state, next_batch) of the newest step, every leaf where `shardings` says."""
         target = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            abstract, shardings)
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(target),
-                                  data=ocp.args.JsonRestore())
+            abstract,
+            shardings,
+        )
+        args = ocp.args.Composite(
+            state=ocp.args.StandardRestore(target), data=ocp.args.JsonRestore()
+        )
         try:
             found = self._manager.restore(self.latest, args=args)
         except (OSError, ValueError, KeyError) as error:
-            raise RunError(f"checkpoint {self.latest} in {self._directory} can't be read "
-                           f"({_first_line(error)}); remove it to go on from an older one"
-                           ) from error
+            raise RunError(
+                f"checkpoint {self.latest} in {self._directory} can't be read "
+                f"({_first_line(error)}); remove it to go on from an older one"
+            ) from error
         return found["state"], found["data"]["next_batch"]
 
     def close(self) -> None:
         self._manager.close()
 
     def _failed(self, step: int | None, error: Exception) -> RunError:
-        return RunError(f"checkpoint {step} in {self._directory} was not written "
-                        f"({_first_line(error)}); free space and run the same command again")
+        return RunError(
+            f"checkpoint {step} in {self._directory} was not written "
+            f"({_first_line(error)}); free space and run the same command again"
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -64,7 +64,7 @@ class Result:
 
     state: TrainState
     steps: int
-    seconds: float  # of this process, without compiling
+    steps_per_second: float  # in this process; compiling, evaluation and saving apart
     compiles: int  # of the train step
 
 
@@ -79,11 +79,14 @@ def fit(
     writers: Sequence[Writer],
     hooks: Hooks,
 ) -> Result:
-    """Train until `cfg.steps`. Raises Stopped after Ctrl-C and RunError for a loss that is not
-    finite; in both cases the newest good state is on disk."""
+    """Train until `cfg.steps`.
+
+    Raises Stopped after Ctrl-C and RunError for a loss that is not finite; in both cases the newest
+    good state is on disk.
+    """
     step = int(state.step)
     pending: tuple[int, dict] | None = None
-    began, timed_from = None, step
+    began, timed_from, beside = None, step, 0.0
     with _stop_on_interrupt() as stop:
         while step < cfg.steps:
             batch = meshes.put_batch(mesh, next(batches))
@@ -95,6 +98,7 @@ def fit(
             if step % cfg.log_every == 0 or step == cfg.steps:
                 _write(writers, pending)
                 pending = (step, metrics)
+            hooks_from = time.perf_counter()
             if hooks.evaluate and (step % cfg.eval_every == 0 or step == cfg.steps):
                 for writer in writers:
                     writer.scalars(step, hooks.evaluate(state))
@@ -104,16 +108,16 @@ def fit(
                     writer.videos(step, paths)
             if step % cfg.checkpoint_every == 0:
                 checkpoints.save(step, state, batches.next_batch)
+            beside += time.perf_counter() - hooks_from
             if stop.requested and step < cfg.steps:
                 checkpoints.save(step, state, batches.next_batch)
                 checkpoints.wait()
                 raise Stopped(f"stopped at step {step} of {cfg.steps}; the same command goes on")
         _write(writers, pending)
-    seconds = time.perf_counter() - (began or time.perf_counter())
-    if step > timed_from or began:
-        checkpoints.save(step, state, batches.next_batch)
+    rate = 0.0 if began is None else (step - timed_from) / (time.perf_counter() - began - beside)
+    checkpoints.save(step, state, batches.next_batch)
     checkpoints.wait()
-    return Result(state, step, seconds, step_fn._cache_size())
+    return Result(state, step, rate, step_fn._cache_size())
 
 
 def measure(step_fn: TrainStep, state: TrainState, batch: Any, num: int = 20) -> float:
@@ -137,8 +141,10 @@ def _write(writers: Sequence[Writer], pending: tuple[int, dict] | None) -> None:
     for writer in writers:
         writer.scalars(step, values)
     if values["skipped"]:
-        raise RunError(f"the loss or its gradient is not finite at step {step}; the checkpoint "
-                       "before it is good: lower the rate or raise warmup, and start again")
+        raise RunError(
+            f"the loss or its gradient is not finite at step {step}; the checkpoint "
+            "before it is good: lower the rate or raise warmup, and start again"
+        )
 
 
 @dataclasses.dataclass

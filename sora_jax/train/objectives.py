@@ -1,8 +1,8 @@
 """What is minimised: where the networks meet the diffusion.
 
-An objective is `loss_fn(params, batch, key) -> (loss, metrics)`. All randomness of a clip comes from
-its sample id, so a clip has the same task, noise and loss alone, packed with others, or on another
-device.
+An objective is `loss_fn(params, batch, key) -> (loss, metrics)`. All randomness of a clip comes
+from its sample id, so a clip has the same task, noise and loss alone, packed with others, or on
+another device.
 """
 
 import dataclasses
@@ -48,7 +48,9 @@ class VAELossConfig:
     """How the autoencoder is trained."""
 
     l1: float = 0.1  # weight of the absolute error beside the squared one
-    latent_noise: float = 0.05  # spread of noise put on latents (the linear codec's have variance 1)
+    latent_noise: float = (
+        0.05  # spread of noise put on latents (the linear codec's have variance 1)
+    )
     latent_penalty: float = 1e-5  # on the square of latents
 
 
@@ -103,17 +105,34 @@ def build_canvas(
     segment = jnp.maximum(batch["text_segment"], 0)
     drop = jnp.take_along_axis(drop_text, segment, 1)
     # A dropped caption is one null token: the first of each clip's, the rest become padding.
-    first = jnp.concatenate([jnp.ones_like(segment[:, :1], bool),
-                             batch["text_segment"][:, 1:] != batch["text_segment"][:, :-1]], 1)
+    first = jnp.concatenate(
+        [
+            jnp.ones_like(segment[:, :1], bool),
+            batch["text_segment"][:, 1:] != batch["text_segment"][:, :-1],
+        ],
+        1,
+    )
     text = jnp.where(drop & (batch["text"] != 0), jnp.where(first, NULL_TEXT, 0), batch["text"])
     span = jnp.where(drop[..., None], jnp.array([0.0, 1e6]), batch["text_span"])
     return Canvas(
         cond=jnp.where(known[..., None], batch["tokens"], 0.0),
         known=jnp.repeat(known[..., None].astype(jnp.float32), known_bits, -1),
-        text=text, text_span=span,
-        **{name: batch[name] for name in (
-            "position", "role", "segment", "frame", "frame_segment", "frame_seconds", "meta",
-            "text_segment")})
+        text=text,
+        text_span=span,
+        **{
+            name: batch[name]
+            for name in (
+                "position",
+                "role",
+                "segment",
+                "frame",
+                "frame_segment",
+                "frame_seconds",
+                "meta",
+                "text_segment",
+            )
+        },
+    )
 
 
 @jax.tree_util.register_dataclass
@@ -139,9 +158,12 @@ def _draw(row: Any, key: Key, train: DiffusionConfig) -> _Draws:
         return jax.random.normal(token_key, row["tokens"].shape[1:])
 
     frame = jnp.arange(frame_clip.shape[0]) - row["clip_start"][frame_clip, 1]
-    return _Draws(known=known[token_clip, jnp.arange(number.shape[0])] & (row["segment"] >= 0),
-                  noise=jax.vmap(token_noise)(token_clip, number),
-                  sigma=sigma[frame_clip, frame], drop_text=drop_text)
+    return _Draws(
+        known=known[token_clip, jnp.arange(number.shape[0])] & (row["segment"] >= 0),
+        noise=jax.vmap(token_noise)(token_clip, number),
+        sigma=sigma[frame_clip, frame],
+        drop_text=drop_text,
+    )
 
 
 def _draw_clip(row: Any, clip: Array, key: Key, train: DiffusionConfig):
@@ -153,8 +175,9 @@ def _draw_clip(row: Any, clip: Array, key: Key, train: DiffusionConfig):
     drop = jax.random.uniform(drop_key)
     both = train.drop_both
     drop_text = drop < both + train.drop_text
-    drop_known = (drop < both) | ((drop > both + train.drop_text)
-                                  & (drop < both + train.drop_text + train.drop_condition))
+    drop_known = (drop < both) | (
+        (drop > both + train.drop_text) & (drop < both + train.drop_text + train.drop_condition)
+    )
     order = jnp.roll(row["frame_place"], -row["clip_start"][clip, 1])
     sigma = sample_sigma(sigma_key, train.noise, order)
     return known & (must | ~drop_known), sigma, drop_text

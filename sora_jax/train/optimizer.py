@@ -25,14 +25,18 @@ class OptimizerConfig:
 
 
 def make_optimizer(cfg: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """The optimizer for a run of `steps`. Raises UsageError for a name that is not in OPTIMIZERS."""
+    """The optimizer for a run of `steps`. Raises UsageError for a name not in OPTIMIZERS."""
     rate = schedule(cfg, cfg.rate, steps)
     if cfg.name == "adamw":
         update = optax.adamw(rate, b2=cfg.b2, weight_decay=cfg.weight_decay)
     elif cfg.name == "muon":
         update = optax.contrib.muon(
-            schedule(cfg, cfg.matrix_rate, steps), adam_learning_rate=rate, adam_b2=cfg.b2,
-            ns_steps=cfg.ns_steps, muon_weight_dimension_numbers=matrices)
+            schedule(cfg, cfg.matrix_rate, steps),
+            adam_learning_rate=rate,
+            adam_b2=cfg.b2,
+            ns_steps=cfg.ns_steps,
+            muon_weight_dimension_numbers=matrices,
+        )
     else:
         raise UsageError(f"optimizer {cfg.name!r} is not known; use one of {OPTIMIZERS}")
     return optax.chain(optax.clip_by_global_norm(cfg.clip), update)
@@ -42,9 +46,13 @@ def schedule(cfg: OptimizerConfig, rate: float, steps: int) -> optax.Schedule:
     """Warm-up, constant, linear fall to 0 over the last `cooldown` of the steps."""
     fall = max(int(cfg.cooldown * steps), 1)
     return optax.join_schedules(
-        [optax.linear_schedule(0.0, rate, cfg.warmup), optax.constant_schedule(rate),
-         optax.linear_schedule(rate, 0.0, fall)],
-        [cfg.warmup, max(steps - fall, cfg.warmup)])
+        [
+            optax.linear_schedule(0.0, rate, cfg.warmup),
+            optax.constant_schedule(rate),
+            optax.linear_schedule(rate, 0.0, fall),
+        ],
+        [cfg.warmup, max(steps - fall, cfg.warmup)],
+    )
 
 
 def matrices(params: dict) -> dict:

@@ -29,14 +29,23 @@ class TrainState:
 
 def fresh(params: Params, tx: optax.GradientTransformation, seed: int) -> TrainState:
     """The state before the first step."""
-    return TrainState(step=jnp.zeros((), jnp.int32), params=params,
-                      ema=jax.tree.map(jnp.copy, params), opt_state=tx.init(params),
-                      key=jax.random.key_data(jax.random.key(seed)))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        ema=jax.tree.map(jnp.copy, params),
+        opt_state=tx.init(params),
+        key=jax.random.key_data(jax.random.key(seed)),
+    )
 
 
 def state_shardings(mesh, abstract: TrainState, names: Any) -> TrainState:
     """Where every leaf of the state lives: EMA and moments follow their parameter."""
     params = meshes.param_shardings(mesh, abstract.params, names)
     whole = meshes.replicated(mesh)
-    return TrainState(step=whole, params=params, ema=params, key=whole,
-                      opt_state=meshes.like(mesh, abstract.opt_state, abstract.params, params))
+    return TrainState(
+        step=whole,
+        params=params,
+        ema=params,
+        key=whole,
+        opt_state=meshes.like(mesh, abstract.opt_state, abstract.params, params),
+    )

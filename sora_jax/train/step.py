@@ -29,11 +29,15 @@ def make_train_step(
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = power_ema(state.ema, params, state.step, ema_gamma)
-        new = TrainState(step=state.step + 1, params=params, ema=ema, opt_state=opt_state,
-                         key=state.key)
+        new = TrainState(
+            step=state.step + 1, params=params, ema=ema, opt_state=opt_state, key=state.key
+        )
         finite = jnp.isfinite(norm) & jnp.isfinite(loss)
         kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
-        return kept.replace(step=new.step), metrics | {"loss": loss, "grad_norm": norm,
-                               "skipped": 1 - finite.astype(jnp.int32)}
+        return kept.replace(step=new.step), metrics | {
+            "loss": loss,
+            "grad_norm": norm,
+            "skipped": 1 - finite.astype(jnp.int32),
+        }
 
     return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))

@@ -37,8 +37,10 @@ class JsonLines:
             with self._path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
-            raise RunError(f"{self._path} can't be written ({error.strerror}); free space and run "
-                           "the same command again") from error
+            raise RunError(
+                f"{self._path} can't be written ({error.strerror}); free space and run "
+                "the same command again"
+            ) from error
 
     def videos(self, step: int, paths: dict[str, Path]) -> None:
         """Samples lie in the run directory already."""
@@ -48,23 +50,29 @@ class JsonLines:
 
 
 class Wandb:
-    """Weights & Biases; offline unless the environment says otherwise."""
+    """Weights & Biases; `mode` is offline, online or disabled."""
 
-    def __init__(self, directory: Path, name: str, config: dict[str, Any]):
-        import wandb  # half a second, and only training wants it
+    def __init__(self, directory: Path, name: str, config: dict[str, Any], mode: str):
+        import wandb  # takes half a second, and only training wants it
 
         self._wandb = wandb
-        mode = "offline" if not wandb.setup().settings.api_key else None
-        self._run = wandb.init(dir=str(directory), project="sora_jax", name=name, mode=mode,
-                               config=redact(config),
-                               settings=wandb.Settings(silent=True, console="off"))
+        self._run = wandb.init(
+            dir=str(directory),
+            project="sora_jax",
+            name=name,
+            mode=mode,
+            config=redact(config),
+            settings=wandb.Settings(silent=True, console="off"),
+        )
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         self._run.log(values, step=step)
 
     def videos(self, step: int, paths: dict[str, Path]) -> None:
-        self._run.log({name: self._wandb.Video(str(path), format="mp4")
-                       for name, path in paths.items()}, step=step)
+        self._run.log(
+            {name: self._wandb.Video(str(path), format="mp4") for name, path in paths.items()},
+            step=step,
+        )
 
     def close(self) -> None:
         self._run.finish(quiet=True)
@@ -74,12 +82,20 @@ class Progress:
     """A bar on standard error with the loss and the time that is left."""
 
     def __init__(self, title: str, total: int, start: int, stream: TextIO = sys.stderr):
-        self._bar = tqdm.tqdm(total=total, initial=start, desc=title, file=stream, unit="step",
-                              dynamic_ncols=True, mininterval=0.5 if stream.isatty() else 20)
+        self._bar = tqdm.tqdm(
+            total=total,
+            initial=start,
+            desc=title,
+            file=stream,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=0.5 if stream.isatty() else 20,
+        )
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        self._bar.set_postfix({k: f"{values[k]:.4g}" for k in ("loss", "psnr") if k in values},
-                              refresh=False)
+        self._bar.set_postfix(
+            {k: f"{values[k]:.4g}" for k in ("loss", "psnr") if k in values}, refresh=False
+        )
         self._bar.update(step - self._bar.n)
 
     def videos(self, step: int, paths: dict[str, Path]) -> None:
@@ -92,6 +108,10 @@ class Progress:
 def redact(config: dict[str, Any]) -> dict[str, Any]:
     """The config without values whose name says that they are secret: wandb stores plain text."""
     return {
-        name: redact(value) if isinstance(value, dict)
-        else "<redacted>" if any(word in name.lower().split("_") for word in _SECRET) else value
-        for name, value in config.items()}
+        name: redact(value)
+        if isinstance(value, dict)
+        else "<redacted>"
+        if any(word in name.lower().split("_") for word in _SECRET)
+        else value
+        for name, value in config.items()
+    }

@@ -45,8 +45,10 @@ class TextBlock(nnx.Module):
         self.num_heads = cfg.num_heads
 
     def __call__(self, x: Array, bias: Array) -> Array:
-        q, k, v = (part.reshape(*x.shape[:2], self.num_heads, -1)
-                   for part in jnp.split(self.qkv(rms_norm(x)), 3, -1))
+        q, k, v = (
+            part.reshape(*x.shape[:2], self.num_heads, -1)
+            for part in jnp.split(self.qkv(rms_norm(x)), 3, -1)
+        )
         x = x + self.out(attention.attend(rms_norm(q), rms_norm(k), v, bias).reshape(x.shape))
         return x + self.down(squared_relu(self.up(rms_norm(x))))
 

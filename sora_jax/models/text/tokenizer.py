@@ -1,4 +1,4 @@
-"""Words to numbers. Words of the training captions have a number each; others are spelled in bytes."""
+"""Words to numbers: one for each word of the training captions; others are spelled in bytes."""
 
 import collections
 import re
@@ -36,8 +36,10 @@ class Tokenizer:
             raise UsageError("the prompt is empty; describe the video in a few words")
         ids = [token for word in words for token in self._word(word)]
         if len(ids) > self.max_tokens:
-            raise UsageError(f"the prompt has {len(ids)} tokens and this model takes "
-                             f"{self.max_tokens}; shorten it (unusual words cost a token a letter)")
+            raise UsageError(
+                f"the prompt has {len(ids)} tokens and this model takes "
+                f"{self.max_tokens}; shorten it (unusual words cost a token a letter)"
+            )
         return ids
 
     def _word(self, word: str) -> list[int]:
@@ -51,8 +53,9 @@ class Tokenizer:
     @classmethod
     def from_json(cls, values: dict) -> "Tokenizer":
         if values["kind"] != "words":
-            raise UsageError(f"tokenizer kind {values['kind']!r} is not known; this version has "
-                             "'words'")
+            raise UsageError(
+                f"tokenizer kind {values['kind']!r} is not known; this version has 'words'"
+            )
         return cls(values["words"], values["max_tokens"])
 
 

@@ -1,4 +1,4 @@
-"""The linear codec: principal components of folded patches. The VAE starts at it and is held to it."""
+"""The linear codec: principal components of patches. The VAE starts at it and is held to it."""
 
 import dataclasses
 
@@ -39,4 +39,5 @@ def start_at(params: dict, codec: LinearCodec) -> dict:
             assert params[part]["linear"][name].shape == value.shape, (part, name)
     return params | {
         part: params[part] | {"linear": {k: v.astype(np.float32) for k, v in values.items()}}
-        for part, values in (("encoder", encoder), ("decoder", decoder))}
+        for part, values in (("encoder", encoder), ("decoder", decoder))
+    }

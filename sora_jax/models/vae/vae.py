@@ -43,12 +43,16 @@ class VAEConfig:
 
 def fold(video: Float[Array, "B T H W 3"], size: int) -> Float[Array, "B n h w c"]:
     """Chunks of 4 frames and squares of `size` pixels into channels."""
-    return rearrange(video, "b (n k) (h p) (w q) c -> b n h w (k p q c)", k=TEMPORAL, p=size, q=size)
+    return rearrange(
+        video, "b (n k) (h p) (w q) c -> b n h w (k p q c)", k=TEMPORAL, p=size, q=size
+    )
 
 
 def unfold(folded: Float[Array, "B n h w c"], size: int) -> Float[Array, "B T H W 3"]:
     """Inverse of `fold`."""
-    return rearrange(folded, "b n h w (k p q c) -> b (n k) (h p) (w q) c", k=TEMPORAL, p=size, q=size)
+    return rearrange(
+        folded, "b n h w (k p q c) -> b (n k) (h p) (w q) c", k=TEMPORAL, p=size, q=size
+    )
 
 
 class Block(nnx.Module):
@@ -71,18 +75,31 @@ class Encoder(nnx.Module):
 
     def __init__(self, cfg: VAEConfig, *, rngs: nnx.Rngs):
         def dense(size, scale=1.0, bias=True):
-            return Dense(size, ("channels_in", "channels_out"), rngs=rngs, dtype=cfg.dtype,
-                         scale=scale, bias=bias)
+            return Dense(
+                size,
+                ("channels_in", "channels_out"),
+                rngs=rngs,
+                dtype=cfg.dtype,
+                scale=scale,
+                bias=bias,
+            )
 
-        self.linear = Dense((cfg.patch_values, cfg.channels), ("channels_in", None), rngs=rngs,
-                            dtype="float32")
+        self.linear = Dense(
+            (cfg.patch_values, cfg.channels), ("channels_in", None), rngs=rngs, dtype="float32"
+        )
         self.input = dense((TEMPORAL * cfg.patch**2 * 3, cfg.widths[0]))
-        self.levels = nnx.Dict({
-            str(i): nnx.Dict({str(j): Block(width, cfg, rngs=rngs) for j in range(cfg.blocks)})
-            for i, width in enumerate(cfg.widths)})
-        self.downs = nnx.Dict({
-            str(i): dense((4 * width, cfg.widths[i + 1]))
-            for i, width in enumerate(cfg.widths[:-1])})
+        self.levels = nnx.Dict(
+            {
+                str(i): nnx.Dict({str(j): Block(width, cfg, rngs=rngs) for j in range(cfg.blocks)})
+                for i, width in enumerate(cfg.widths)
+            }
+        )
+        self.downs = nnx.Dict(
+            {
+                str(i): dense((4 * width, cfg.widths[i + 1]))
+                for i, width in enumerate(cfg.widths[:-1])
+            }
+        )
         self.output = dense((cfg.widths[-1], cfg.channels), scale=0.1)
         self.cfg = cfg
 
@@ -95,8 +112,7 @@ class Encoder(nnx.Module):
             for j in range(self.cfg.blocks):
                 x = self.levels[str(i)][str(j)](x)
             if str(i) in self.downs:
-                x = self.downs[str(i)](
-                    rearrange(x, "b (h p) (w q) c -> b h w (p q c)", p=2, q=2))
+                x = self.downs[str(i)](rearrange(x, "b (h p) (w q) c -> b h w (p q c)", p=2, q=2))
         x = self.output(rms_norm(x))
         return linear + rearrange(x, "(b n) h w c -> b n h w c", b=batch).astype(jnp.float32)
 
@@ -106,18 +122,29 @@ class Decoder(nnx.Module):
 
     def __init__(self, cfg: VAEConfig, *, rngs: nnx.Rngs):
         def dense(size, scale=1.0, bias=True):
-            return Dense(size, ("channels_in", "channels_out"), rngs=rngs, dtype=cfg.dtype,
-                         scale=scale, bias=bias)
+            return Dense(
+                size,
+                ("channels_in", "channels_out"),
+                rngs=rngs,
+                dtype=cfg.dtype,
+                scale=scale,
+                bias=bias,
+            )
 
         widths = cfg.widths[::-1]
-        self.linear = Dense((cfg.channels, cfg.patch_values), (None, "channels_out"), rngs=rngs,
-                            dtype="float32")
+        self.linear = Dense(
+            (cfg.channels, cfg.patch_values), (None, "channels_out"), rngs=rngs, dtype="float32"
+        )
         self.input = dense((2 * cfg.channels, widths[0]))
-        self.levels = nnx.Dict({
-            str(i): nnx.Dict({str(j): Block(width, cfg, rngs=rngs) for j in range(cfg.blocks)})
-            for i, width in enumerate(widths)})
-        self.ups = nnx.Dict({
-            str(i): dense((width, 4 * widths[i + 1])) for i, width in enumerate(widths[:-1])})
+        self.levels = nnx.Dict(
+            {
+                str(i): nnx.Dict({str(j): Block(width, cfg, rngs=rngs) for j in range(cfg.blocks)})
+                for i, width in enumerate(widths)
+            }
+        )
+        self.ups = nnx.Dict(
+            {str(i): dense((width, 4 * widths[i + 1])) for i, width in enumerate(widths[:-1])}
+        )
         self.output = dense((widths[-1], TEMPORAL * cfg.patch**2 * 3), scale=0.1)
         self.cfg = cfg
 
@@ -138,7 +165,7 @@ class Decoder(nnx.Module):
 
 
 class VAE(nnx.Module):
-    """Encoder and decoder. The posterior's spread is a constant of the training loss, not a head."""
+    """Encoder and decoder; the posterior's spread is a constant of the training loss."""
 
     def __init__(self, cfg: VAEConfig, *, rngs: nnx.Rngs):
         self.encoder = Encoder(cfg, rngs=rngs)

@@ -1,0 +1,162 @@
+"""Every field of a run with its default: the quickstart's small toy world. Others change it."""
+
+from ml_collections import ConfigDict
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The defaults; `arg` = "smoke" shrinks them to a run of seconds."""
+    cfg = ConfigDict(
+        {
+            "name": "base",
+            "data": {
+                "kind": "toyworld",  # toyworld | folder
+                "level": "small",  # of the toy world: small | full
+                "directory": "",  # of NAME.mp4 + NAME.txt, for kind folder
+                "num_train": 16384,  # clips
+                "num_test": 320,  # clips in each of the splits `seen` and `heldout`
+                "num_vae": 4096,  # training clips that the VAE sees
+                "size": (32, 32),  # height, width in pixels
+                "num_frames": 16,
+                "fps": 8.0,
+                "max_windows": 8,  # cut from each video of a folder
+            },
+            "vae": {
+                "model": {
+                    "channels": 16,  # of a latent
+                    "patch": 4,  # pixels folded into channels before the first level
+                    "widths": (128, 192),  # fine to coarse; each level halves the picture
+                    "blocks": 1,  # residual blocks a level
+                    "mlp_ratio": 4,
+                    "dtype": "bfloat16",
+                },
+                "loss": {
+                    "l1": 0.1,  # beside the squared error
+                    "latent_noise": 0.05,  # spread; latents have about variance 1
+                    "latent_penalty": 1e-5,
+                },
+                "optimizer": optimizer(matrix_rate=1e-2),
+                "loop": loop(minutes=4.0, batch_size=8),
+            },
+            "dit": {
+                "model": {
+                    "width": 128,
+                    "depth": 6,
+                    "num_heads": 4,
+                    "mlp_ratio": 4,
+                    "patch": (1, 1, 1),  # latent frames, rows, columns
+                    "dtype": "bfloat16",
+                    "remat": False,
+                },
+                "text": {
+                    "width": 128,  # that of the transformer
+                    "depth": 1,
+                    "num_heads": 4,
+                    "vocab_size": 0,  # 0: the tokenizer's
+                    "max_tokens": 24,
+                    "dtype": "bfloat16",
+                },
+                "diffusion": {
+                    "prediction": "x0",  # x0 | velocity: what the output stands for
+                    "loss_space": "x0",  # x0 | velocity: where the error is measured
+                    "weight_clip": 4.0,  # largest weight of a squared error of x0
+                    "noise": {
+                        "mean": 2.0,  # logit of sigma
+                        "spread": 1.6,
+                        "uniform_share": 0.1,
+                        "shift": 1.0,
+                        "one_share": 0.7,  # one level for all frames of a clip
+                        "independent_share": 0.2,
+                        "ramp_share": 0.1,
+                        "ramp_height": 6.0,  # logits
+                    },
+                    "tasks": {
+                        "text": 0.60,
+                        "first": 0.05,
+                        "prefix": 0.10,
+                        "suffix": 0.10,
+                        "both_ends": 0.05,
+                        "key_frames": 0.04,
+                        "random_frames": 0.03,
+                        "box": 0.03,
+                    },
+                    "drop_text": 0.10,
+                    "drop_condition": 0.05,
+                    "drop_both": 0.02,
+                },
+                "optimizer": optimizer(),
+                "loop": loop(minutes=11.0, batch_size=16),
+                "still_share": 0.08,  # clips that begin with a held still image, which is given
+                "global_share": 0.15,  # timed captions replaced by the global one
+            },
+            "sampling": {
+                "num_frames": 16,
+                "size": (32, 32),
+                "fps": 8.0,
+                "steps": 24,
+                "solver": "euler",
+                "cfg_scale": 3.0,  # 1 = off
+                "interval": (0.0, 1.0),  # noise levels at which guidance acts
+                "rescale": 0.0,
+                "shift": 4.0,
+                "prediction": "x0",
+            },
+            "mesh": {"data": 1, "fsdp": -1, "context": 1, "tensor": 1},
+            "eval": {
+                "samples": 256,  # clips of each set
+                "shown": 8,  # fixed prompts that are sampled while training
+            },
+        }
+    )
+    if arg == "smoke":
+        shrink(cfg)
+    elif arg:
+        raise ValueError(f"argument {arg!r} is not known; use smoke or none")
+    return cfg
+
+
+def optimizer(**changes) -> dict:
+    """Defaults of an optimizer."""
+    return {
+        "name": "muon",  # muon (matrices of blocks; Adam for the rest) | adamw
+        "rate": 1.5e-3,  # of Adam
+        "matrix_rate": 5e-3,  # of Muon
+        "warmup": 50,  # steps
+        "cooldown": 0.35,  # last share of the run, in which the rate falls to 0
+        "b2": 0.98,
+        "weight_decay": 0.0,
+        "clip": 1.0,  # of the global gradient norm
+        "ns_steps": 5,  # Newton-Schulz iterations
+    } | changes
+
+
+def loop(**changes) -> dict:
+    """Defaults of a training loop."""
+    return {
+        "steps": 0,  # 0: as many as fit in the minutes
+        "minutes": 10.0,
+        "batch_size": 16,  # rows
+        "log_every": 50,
+        "checkpoint_every": 1000,
+        "eval_every": 1000,
+        "ema_gamma": 12.0,  # power EMA: larger is shorter
+        "seed": 0,
+    } | changes
+
+
+def scale_minutes(cfg: ConfigDict, minutes: float) -> None:
+    """Give the transformer `minutes` and the autoencoder in proportion."""
+    cfg.vae.loop.minutes *= minutes / cfg.dit.loop.minutes
+    cfg.dit.loop.minutes = minutes
+
+
+def shrink(cfg: ConfigDict) -> None:
+    """A run of seconds, for tests: every part works, nothing is learned."""
+    cfg.data.update(num_train=24, num_test=8, num_vae=16)
+    cfg.vae.model.update(widths=tuple(16 for _ in cfg.vae.model.widths), channels=4)
+    cfg.dit.model.update(width=32, depth=2, num_heads=2)
+    cfg.dit.text.update(width=32, num_heads=2)
+    for part in (cfg.vae, cfg.dit):
+        part.loop.update(steps=6, batch_size=8, log_every=2, checkpoint_every=3, eval_every=6)
+        part.optimizer.warmup = 2
+    cfg.sampling.steps = 3
+    cfg.eval.update(samples=4, shown=2)

@@ -1,0 +1,28 @@
+"""The full toy world at 64x64: light, speed, style, camera, two objects, cuts at stated times.
+
+Question: how much of a described world is learned in 90 minutes on two cores?
+Hardware: 2 CPU cores, 100 minutes.   Expect: one object .9, two .5, camera .9, light .95, cuts .7.
+    make toyworld
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import base
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The quickstart's networks, wider, on latents of 16x16 pixels: as many tokens."""
+    cfg = base.get_config()
+    cfg.name = "toyworld"
+    cfg.data.update(level="full", num_train=32768, size=(64, 64))
+    cfg.sampling.size = (64, 64)
+    cfg.vae.model.update(patch=8, channels=32, widths=(192, 256))
+    cfg.vae.loop.minutes = 15.0
+    cfg.dit.model.update(width=192, depth=8, num_heads=6)
+    cfg.dit.text.update(width=192, depth=2, num_heads=6, max_tokens=64)
+    cfg.dit.loop.minutes = 75.0
+    if arg == "smoke":
+        base.shrink(cfg)
+    elif arg:
+        raise ValueError(f"argument {arg!r} is not known; use smoke or none")
+    return cfg

@@ -1,0 +1,28 @@
+"""Your own videos: a folder of NAME.mp4 with captions in NAME.txt, at 64x64, 16 frames.
+
+Question: does the path from files to samples work on real clips?   Hardware: 2 CPU cores, 15 min.
+Expect: reconstructions above the linear codec, training clips recognisable from their captions.
+    sora-jax quickstart --data DIR
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import base
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The quickstart's networks on few clips: it overfits them, as it should."""
+    cfg = base.get_config()
+    cfg.name = "videos"
+    cfg.data.update(kind="folder", size=(64, 64), num_vae=4096)
+    cfg.sampling.update(size=(64, 64), cfg_scale=1.5)
+    cfg.vae.loop.minutes = 4.0
+    cfg.dit.loop.minutes = 5.0
+    cfg.dit.text.max_tokens = 128  # words of people's captions are partly spelled
+    cfg.dit.model.width = cfg.dit.text.width = 128
+    cfg.dit.still_share = 0.0
+    if arg == "smoke":
+        base.shrink(cfg)
+    elif arg:
+        raise ValueError(f"argument {arg!r} is not known; use smoke or none")
+    return cfg

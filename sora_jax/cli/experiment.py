@@ -1,0 +1,67 @@
+"""The resolved settings of a run: what an experiment file turns into."""
+
+import dataclasses
+from typing import Literal
+
+from sora_jax.export.sampling import SamplingConfig
+from sora_jax.models.dit import DiTConfig
+from sora_jax.models.text.encoder import TextConfig
+from sora_jax.models.vae.vae import VAEConfig
+from sora_jax.sharding.mesh import MeshConfig
+from sora_jax.train.loop import LoopConfig
+from sora_jax.train.objectives import DiffusionConfig, VAELossConfig
+from sora_jax.train.optimizer import OptimizerConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where clips come from, and their one geometry."""
+
+    kind: Literal["toyworld", "folder"]
+    level: str  # of the toy world
+    directory: str  # of the folder of NAME.mp4 + NAME.txt
+    num_train: int  # clips to render
+    num_test: int  # clips in each of the splits `seen` and `heldout`
+    num_vae: int  # training clips that the VAE sees
+    size: tuple[int, int]  # height, width
+    num_frames: int
+    fps: float
+    max_windows: int  # cut from each video of a folder
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VAEPart:
+    model: VAEConfig
+    loss: VAELossConfig
+    optimizer: OptimizerConfig
+    loop: LoopConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiTPart:
+    model: DiTConfig
+    text: TextConfig
+    diffusion: DiffusionConfig
+    optimizer: OptimizerConfig
+    loop: LoopConfig
+    still_share: float
+    global_share: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    samples: int  # clips of each set
+    shown: int  # fixed prompts that are sampled while training
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """A run: data, autoencoder, transformer, sampling, evaluation."""
+
+    name: str
+    data: DataConfig
+    vae: VAEPart
+    dit: DiTPart
+    sampling: SamplingConfig
+    mesh: MeshConfig
+    eval: EvalConfig

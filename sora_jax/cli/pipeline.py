@@ -1,0 +1,366 @@
+"""From data to a bundle: the stages that `quickstart`, `toyworld` and `train` share.
+
+Each stage leaves its result in the run directory and is passed over when it is there, so the same
+command goes on after a stop: data/, vae/, latents/, checkpoints/ and bundle/.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tqdm
+
+from data_pipelines import folder, shards
+from data_pipelines.toyworld import records as world
+from sora_jax import config, files, media
+from sora_jax.arrays import Params
+from sora_jax.cli.experiment import DataConfig, ExperimentConfig
+from sora_jax.data import records
+from sora_jax.errors import UsageError
+from sora_jax.export.bundle import Bundle, write_bundle
+from sora_jax.generate import request
+from sora_jax.generate.engine import Engine
+from sora_jax.generate.t2v import generate
+from sora_jax.models.network import LatentStats, ModelConfig
+from sora_jax.models.text.tokenizer import Tokenizer
+from sora_jax.sharding import mesh as meshes
+from sora_jax.train import writers
+from sora_jax.train.dit_run import DiTTraining, LatentClips, step_flops, train_dit
+from sora_jax.train.loop import Result
+from sora_jax.train.vae_run import TrainedVAE, VAETraining, train_vae
+
+_ENCODE_BATCH = 64
+_MEASURED = 128  # held-out clips that the VAE's figures are taken on
+_WORTH_WORKERS = 2000  # clips: starting worker processes takes seconds
+_CARD = """# {name}
+
+A text-to-video model trained by sora_jax on: {data}. Settings are in config.json; the figures that
+go with these weights are in the run's report.json.
+"""
+
+
+@dataclasses.dataclass
+class Run:
+    """A run directory and what its stages have found out."""
+
+    cfg: ExperimentConfig
+    workdir: Path
+    wandb_mode: str = "offline"
+    minutes: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def minutes_path(self) -> Path:
+        return self.workdir / "minutes.json"
+
+    @contextlib.contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the time inside to a stage's minutes, also when it is stopped half-way."""
+        start = time.time()
+        try:
+            yield
+        finally:
+            self.minutes[name] = self.minutes.get(name, 0.0) + (time.time() - start) / 60
+            files.write_text(self.minutes_path, json.dumps(self.minutes) + "\n")
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """Figures of a finished training; its weights are in the run's bundle."""
+
+    linear_psnr: float
+    dit_params: int
+    steps: int
+    steps_per_second: float
+    compiles: int
+    matmul_flops: int  # of a step
+
+
+def open_run(cfg: ExperimentConfig, workdir: Path, wandb_mode: str = "offline") -> Run:
+    """The run directory for this config. Raises UsageError if it belongs to another one."""
+    path = workdir / "config.json"
+    if path.exists():
+        found = config.difference(json.loads(path.read_text()), json.loads(_json(cfg)))
+        if found:
+            raise UsageError(
+                f"{workdir} holds a run with another config: {', '.join(map(str, found[:5]))}"
+                "; use its settings or another --workdir"
+            )
+    with files.disk_errors(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+    config.save_json(path, cfg)
+    run = Run(cfg, workdir, wandb_mode)
+    if run.minutes_path.exists():
+        run.minutes.update(json.loads(run.minutes_path.read_text()))
+    return run
+
+
+def train(run: Run) -> Trained:
+    """All stages up to the bundle. Raises train.loop.Stopped after Ctrl-C."""
+    cfg = run.cfg
+    mesh = meshes.make_mesh(cfg.mesh)
+    data = prepare_data(run)
+    tokenizer = make_tokenizer(data, cfg)
+    vae = run_vae(run, data, mesh)
+    model = build_model(cfg, vae.stats, tokenizer)
+    latents = encode_latents(run, data, model, vae.params)
+    result, flops_per_step = run_dit(run, model, latents, tokenizer, vae.params, mesh)
+    dit = jax.device_get(result.state.ema)
+    export(run, model, {"vae": vae.params, "dit": dit}, tokenizer)
+    trained = Trained(
+        linear_psnr=vae.linear_psnr,
+        dit_params=num_params(dit),
+        steps=result.steps,
+        steps_per_second=result.steps_per_second,
+        compiles=result.compiles,
+        matmul_flops=flops_per_step,
+    )
+    path = run.workdir / "trained.json"
+    if result.compiles == 0:  # trained before: this process only read the checkpoint
+        return config.load_json(Trained, path)
+    config.save_json(path, trained)
+    return trained
+
+
+# ---- data
+
+
+def prepare_data(run: Run) -> Path:
+    """Shards of the run's clips: splits train, heldout and, of the toy world, seen."""
+    cfg, directory = run.cfg.data, run.workdir / "data"
+    if shards.is_complete(directory, repr(cfg)):
+        return directory
+    with run.timed("data"):
+        splits, count = _folder_splits(cfg) if cfg.kind == "folder" else _world_splits(cfg)
+        with _bar("writing clips", count) as bar:
+            shards.write(directory, splits, fingerprint=repr(cfg), progress=lambda *_: bar.update())
+    return directory
+
+
+def _world_splits(cfg: DataConfig) -> tuple[dict[str, Any], int]:
+    counts = {"train": cfg.num_train, "seen": cfg.num_test, "heldout": cfg.num_test}
+    splits = {
+        split: shards.rendered(
+            functools.partial(world.make_record, cfg.level, split),
+            count,
+            workers=2 if count > _WORTH_WORKERS else 0,
+        )
+        for split, count in counts.items()
+    }
+    return splits, sum(counts.values())
+
+
+def _folder_splits(cfg: DataConfig) -> tuple[dict[str, Any], int]:
+    form = folder.ClipFormat(size=cfg.size, num_frames=cfg.num_frames, fps=cfg.fps)
+    found = folder.folder_records(cfg.directory, form, max_windows=cfg.max_windows)
+    splits = {name: clips for name, clips in folder.split(found).items() if clips}
+    return splits, len(found)
+
+
+def load_videos(directory: Path, split: str, limit: int) -> np.ndarray:
+    """Decoded clips of a split, uint8 N T H W 3."""
+    source = records.open_split(directory, split)
+    return np.stack([records.decode(source[i]) for i in range(min(limit, len(source)))])
+
+
+# ---- autoencoder
+
+
+def run_vae(run: Run, data: Path, mesh: meshes.Mesh) -> TrainedVAE:
+    """Train the autoencoder; once it is trained, its checkpoint is only read."""
+    cfg, workdir = run.cfg, run.workdir / "vae"
+    training = VAETraining(
+        vae=cfg.vae.model, loss=cfg.vae.loss, optimizer=cfg.vae.optimizer, loop=cfg.vae.loop
+    )
+    with run.timed("vae"):
+        return train_vae(
+            training,
+            load_videos(data, "train", cfg.data.num_vae),
+            load_videos(data, _heldout(data), _MEASURED),
+            workdir=workdir,
+            mesh=mesh,
+            writers=functools.partial(_writers, run, workdir, "training the VAE"),
+        )
+
+
+def encode_latents(run: Run, data: Path, model: ModelConfig, vae: Params) -> Path:
+    """Latents of all training clips, and of their held still images, as shards."""
+    directory = run.workdir / "latents"
+    fingerprint = f"{run.cfg.data!r} {model.latents!r}"
+    if shards.is_complete(directory, fingerprint):
+        return directory
+    sources = {name: records.open_split(data, name) for name in {"train", _heldout(data)}}
+    engine = Engine(_bundle(run, model, {"vae": vae, "dit": {}}, Tokenizer((), 1)))
+    with run.timed("data"):
+        splits = {
+            f"{name}{suffix}": _latent_records(engine, source, bool(suffix))
+            for name, source in sources.items()
+            for suffix in ("", "_still")
+        }
+        with _bar("encoding clips", 2 * sum(map(len, sources.values()))) as bar:
+            shards.write(
+                directory, splits, fingerprint=fingerprint, progress=lambda *_: bar.update()
+            )
+    return directory
+
+
+def _latent_records(engine: Engine, source: records.RecordSource, is_still: bool):
+    for start in range(0, len(source), _ENCODE_BATCH):
+        found = [source[i] for i in range(start, min(start + _ENCODE_BATCH, len(source)))]
+        videos = np.stack([records.decode(record) for record in found])
+        if is_still:  # the last frame of the first chunk, held: motion goes on right after it
+            videos = np.repeat(videos[:, 3:4], 4, axis=1)
+        padding = _ENCODE_BATCH - len(videos)
+        videos = np.concatenate([videos, np.repeat(videos[-1:], padding, axis=0)])
+        for record, latents in zip(found, engine.encode(videos), strict=False):
+            yield dataclasses.replace(record, video=None, latents=latents.astype(np.float16))
+
+
+def load_latents(directory: Path, split: str, cfg: DataConfig) -> LatentClips:
+    """A split of the latents, in memory."""
+    clips = records.load_all(records.open_split(directory, split)).columns
+    stills = records.load_all(records.open_split(directory, f"{split}_still")).columns["latents"]
+    texts = [[(c.text, c.start, c.end) for c in record.captions] for record in clips["record"]]
+    return LatentClips(
+        latents=np.asarray(clips["latents"]),
+        stills=np.asarray(stills)[:, 0],
+        captions=texts,
+        fps=cfg.fps,
+        size=cfg.size,
+    )
+
+
+# ---- transformer
+
+
+def run_dit(
+    run: Run, model: ModelConfig, latents: Path, tokenizer: Tokenizer, vae: Params, mesh
+) -> tuple[Result, int]:
+    """Train the transformer, with samples on the way. Gives the loop's result and FLOPs a step."""
+    cfg = run.cfg
+    part = cfg.dit
+    training = DiTTraining(
+        model=model,
+        diffusion=part.diffusion,
+        optimizer=part.optimizer,
+        loop=part.loop,
+        still_share=part.still_share,
+        global_share=part.global_share,
+    )
+    train_clips = load_latents(latents, "train", cfg.data)
+    heldout = load_latents(latents, _heldout(latents), cfg.data)
+    prompts = [texts[0][0] for texts in heldout.captions[: cfg.eval.shown]]
+
+    def samples(step: int, dit: Params) -> dict[str, Path]:
+        bundle = _bundle(run, model, {"vae": vae, "dit": dit}, tokenizer)
+        return write_samples(run.workdir / "samples" / f"{step:06d}", Engine(bundle), prompts)
+
+    with run.timed("dit"):
+        result = train_dit(
+            training,
+            train_clips,
+            heldout,
+            tokenizer,
+            workdir=run.workdir,
+            mesh=mesh,
+            writers=functools.partial(_writers, run, run.workdir, "training the transformer"),
+            samples=samples,
+        )
+    return result, step_flops(training, train_clips, tokenizer)
+
+
+def write_samples(directory: Path, engine: Engine, prompts: list[str]) -> dict[str, Path]:
+    """One mp4 for each prompt (its number is its seed) and a contact sheet of all."""
+    settings = engine.bundle.sampling
+    wanted = [request.make_request(text, seed=i) for i, text in enumerate(prompts)]
+    videos = generate(engine, wanted, settings)
+    with files.disk_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    paths = {}
+    for i, video in enumerate(videos):
+        paths[f"sample_{i}"] = directory / f"{i}.mp4"
+        upscale = max(1, 256 // video.shape[1])
+        media.write_video(paths[f"sample_{i}"], video, settings.fps, upscale=upscale)
+    media.write_png(directory / "contact_sheet.png", media.contact_sheet(videos, prompts))
+    return paths
+
+
+# ---- shared
+
+
+def build_model(cfg: ExperimentConfig, stats: LatentStats, tokenizer: Tokenizer) -> ModelConfig:
+    """The networks' config once the latents and the vocabulary are known."""
+    text = dataclasses.replace(cfg.dit.text, vocab_size=tokenizer.vocab_size)
+    return ModelConfig(vae=cfg.vae.model, dit=cfg.dit.model, text=text, latents=stats)
+
+
+def make_tokenizer(data: Path, cfg: ExperimentConfig) -> Tokenizer:
+    """The words of the training captions."""
+    source = records.open_split(data, "train")
+    texts = [c.text for i in range(min(len(source), 4096)) for c in source[i].captions]
+    return Tokenizer.from_captions(texts, cfg.dit.text.max_tokens)
+
+
+def export(run: Run, model: ModelConfig, params: dict[str, Params], tokenizer: Tokenizer) -> Path:
+    """Write the run's bundle: EMA weights in half precision."""
+    return write_bundle(
+        run.workdir / "bundle",
+        model=model,
+        params=params,
+        tokenizer=tokenizer,
+        sampling=run.cfg.sampling,
+        card=_CARD.format(name=run.cfg.name, data=run.cfg.data.kind),
+    )
+
+
+def _bundle(run: Run, model: ModelConfig, params: dict[str, Params], tokenizer) -> Bundle:
+    return Bundle(
+        model=model,
+        params=params,
+        tokenizer=tokenizer,
+        sampling=run.cfg.sampling,
+        path=run.workdir,
+        digest="",
+    )
+
+
+def _writers(run: Run, workdir: Path, title: str, start: int, steps: int) -> list[writers.Writer]:
+    opened: list[writers.Writer] = [
+        writers.JsonLines(workdir / "metrics.jsonl"),
+        writers.Progress(title, steps, start),
+    ]
+    if run.wandb_mode != "disabled":
+        name = f"{run.cfg.name}-{workdir.name}"
+        opened.append(
+            writers.Wandb(run.workdir, name, config.to_dict(run.cfg), mode=run.wandb_mode)
+        )
+    return opened
+
+
+def _bar(title: str, total: int) -> tqdm.tqdm:
+    interval = 0.5 if sys.stderr.isatty() else 20
+    return tqdm.tqdm(total=total, desc=title, unit="clip", mininterval=interval, dynamic_ncols=True)
+
+
+def _heldout(directory: Path) -> str:
+    """The split that training does not see; a folder of very few videos has none but `train`."""
+    return "heldout" if "heldout" in records.read_index(directory)["splits"] else "train"
+
+
+def _json(cfg: ExperimentConfig) -> str:
+    return json.dumps(config.to_dict(cfg))
+
+
+def num_params(params: Any) -> int:
+    """Numbers in a nested dict of arrays."""
+    if isinstance(params, dict):
+        return sum(num_params(value) for value in params.values())
+    return math.prod(params.shape)

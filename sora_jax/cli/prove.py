@@ -1,0 +1,78 @@
+"""Judging a trained run and writing its report: what the verbs that train share."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import tqdm
+
+from sora_jax.cli import pipeline
+from sora_jax.data import records
+from sora_jax.eval import report
+from sora_jax.eval.clips import RealClips, evaluate_clips, load_clips
+from sora_jax.eval.running import Evaluation
+from sora_jax.eval.sets import load_sets
+from sora_jax.eval.suite import evaluate_toyworld
+from sora_jax.export.bundle import open_model
+from sora_jax.generate.engine import Engine
+from sora_jax.train import flops
+
+
+def prove(run: pipeline.Run, trained: pipeline.Trained, *, command: str) -> dict[str, Any]:
+    """Judge the run's bundle and write report.json, report.html and contact sheets."""
+    start = time.time()
+    engine = Engine(open_model(run.workdir / "bundle"))
+    interval = 0.5 if sys.stderr.isatty() else 20
+    with tqdm.tqdm(unit="clip", desc="judging", mininterval=interval, dynamic_ncols=True) as bar:
+
+        def progress(title: str, done: int, total: int) -> None:
+            bar.total = total
+            bar.set_description(title, refresh=False)
+            bar.update(done - bar.n)
+
+        evaluation = _judge(run, engine, trained.linear_psnr, progress)
+    run.timed("eval", start)
+    rate = flops.matmul_rate()
+    achieved = trained.matmul_flops * trained.steps_per_second
+    return report.build(
+        run.workdir,
+        minutes=run.minutes | {"setup": _setup_minutes()},
+        evaluation=evaluation,
+        dit={
+            "params": trained.dit_params,
+            "steps": trained.steps,
+            "samples_seen": trained.steps * run.cfg.dit.loop.batch_size,
+            "steps_per_second": trained.steps_per_second,
+            "compiles": trained.compiles,
+            "matmul_share": achieved / rate,
+        },
+        command=command,
+        fps=run.cfg.data.fps,
+        matmul_gflops_f32=rate / 1e9,
+    )
+
+
+def _judge(run: pipeline.Run, engine: Engine, linear_psnr: float, progress) -> Evaluation:
+    data, settings = run.workdir / "data", run.cfg.sampling
+    if run.cfg.data.kind == "toyworld":
+        return evaluate_toyworld(
+            engine,
+            settings,
+            load_sets(data, run.cfg.eval.samples),
+            n=run.cfg.eval.samples,
+            linear_psnr=linear_psnr,
+            progress=progress,
+        )
+    has_heldout = "heldout" in records.read_index(data)["splits"]
+    train = load_clips(data, "train")
+    heldout = load_clips(data, "heldout") if has_heldout else RealClips(())
+    return evaluate_clips(
+        engine, settings, train, heldout, linear_psnr=linear_psnr, progress=progress
+    )
+
+
+def _setup_minutes() -> float:
+    """Time that `make setup` took to install, if this is the environment that it made."""
+    path = Path(sys.prefix) / "setup_seconds"
+    return float(path.read_text()) / 60 if path.exists() else 0.0

@@ -1,0 +1,188 @@
+"""Training the transformer on latents: rows from stored clips, fixed-noise held-out loss."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from sora_jax.arrays import Array, Params
+from sora_jax.data import loader
+from sora_jax.data.packing import Clip, RowSize, pack_row
+from sora_jax.data.records import Columns
+from sora_jax.models import network
+from sora_jax.models.network import Denoiser, ModelConfig
+from sora_jax.models.text.tokenizer import Tokenizer
+from sora_jax.sharding import mesh as meshes
+from sora_jax.train import flops, loop, runner
+from sora_jax.train.objectives import DiffusionConfig, dit_objective
+from sora_jax.train.optimizer import OptimizerConfig
+from sora_jax.train.state import TrainState
+from sora_jax.train.writers import Writer
+
+HELDOUT_BATCHES = 8
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiTTraining:
+    """All settings of this stage."""
+
+    model: ModelConfig
+    diffusion: DiffusionConfig
+    optimizer: OptimizerConfig
+    loop: loop.LoopConfig
+    still_share: float = 0.1  # clips that begin with a held still image, which is given
+    global_share: float = 0.15  # timed captions replaced by the global one
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LatentClips:
+    """Clips of one geometry as latents, in memory."""
+
+    latents: NDArray[np.floating]  # N n h w C
+    stills: NDArray[np.floating]  # N h w C: the last frame of the first chunk, held for a chunk
+    captions: list[list[tuple[str, float, float]]]  # of each clip: the global one, then timed ones
+    fps: float
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+
+class RowMaker:
+    """A stored clip -> a packed row; draws captions and stills with the sample's own generator."""
+
+    def __init__(self, cfg: DiTTraining, clips: LatentClips, tokenizer: Tokenizer):
+        self._cfg, self._clips = cfg, clips
+        self._global = [_tokens(tokenizer, captions[:1]) for captions in clips.captions]
+        self._timed = [_tokens(tokenizer, captions[1:] or captions) for captions in clips.captions]
+        patch = cfg.model.dit.patch
+        grid = clips.latents.shape[1:4]
+        self.size = RowSize(
+            tokens=math.prod(grid) // math.prod(patch),
+            frames=grid[0] // patch[0],
+            text=cfg.model.text.max_tokens,
+        )
+
+    def __call__(self, item: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        number = item["number"]
+        texts = self._global if rng.random() < self._cfg.global_share else self._timed
+        text, span = texts[number]
+        latents = self._clips.latents[number].astype(np.float32)
+        is_still = rng.random() < self._cfg.still_share
+        if is_still:
+            latents[0] = self._clips.stills[number]
+        clip = Clip(
+            latents=latents,
+            fps=self._clips.fps,
+            size=self._clips.size,
+            text=text,
+            text_span=span,
+            sample_id=0,
+            needs_first=is_still,
+        )
+        return pack_row([clip], self.size, self._cfg.model.dit.patch)
+
+
+class Rows:
+    """The loader's batches with a sample id for each clip of each row."""
+
+    def __init__(self, batches: loader.Batches):
+        self._batches = batches
+
+    @property
+    def next_batch(self) -> int:
+        return self._batches.next_batch
+
+    def seek(self, step: int) -> None:
+        """Go to the batch of a global step."""
+        self._batches.seek(step)
+
+    def __next__(self) -> dict[str, NDArray]:
+        return _with_clip_ids(next(self._batches))
+
+    def __getitem__(self, step: int) -> dict[str, NDArray]:
+        return _with_clip_ids(self._batches[step])
+
+
+def make_rows(cfg: DiTTraining, clips: LatentClips, tokenizer: Tokenizer, *, seed: int) -> Rows:
+    """Endless batches of rows; batch k depends on (clips, seed, k) alone."""
+    return Rows(
+        loader.batches(
+            Columns({"number": np.arange(len(clips))}),
+            batch_size=cfg.loop.batch_size,
+            seed=seed,
+            transform=RowMaker(cfg, clips, tokenizer),
+        )
+    )
+
+
+def train_dit(
+    cfg: DiTTraining,
+    train: LatentClips,
+    heldout: LatentClips,
+    tokenizer: Tokenizer,
+    *,
+    workdir: Path,
+    mesh: meshes.Mesh,
+    writers: Callable[[int, int], Sequence[Writer]],
+    samples: Callable[[int, Params], dict[str, Path]] | None = None,
+) -> loop.Result:
+    """Train on `train`, with the loss on `heldout` at fixed levels and noise; resumes by itself."""
+    loss_fn = dit_objective(cfg.model, cfg.diffusion)
+    fixed = make_rows(cfg, heldout, tokenizer, seed=cfg.loop.seed + 1)
+    probes = [
+        fixed[i] for i in range(min(HELDOUT_BATCHES, len(heldout) // cfg.loop.batch_size + 1))
+    ]
+    probe_loss = jax.jit(lambda params, batch: loss_fn(params, batch, jax.random.key(0))[0])
+
+    def evaluate(state: TrainState) -> dict[str, float]:
+        losses: list[Array] = [probe_loss(state.ema, meshes.put_batch(mesh, b)) for b in probes]
+        return {"heldout_loss": float(np.mean(jax.device_get(losses)))}
+
+    def show(step: int, state: TrainState) -> dict[str, Path]:
+        return samples(step, jax.device_get(state.ema)) if samples else {}
+
+    rows = make_rows(cfg, train, tokenizer, seed=cfg.loop.seed)
+    return runner.run(
+        _plan(cfg),
+        rows,
+        workdir=workdir,
+        mesh=mesh,
+        writers=writers,
+        hooks=loop.Hooks(evaluate=evaluate, samples=show),
+    )
+
+
+def _plan(cfg: DiTTraining) -> runner.Plan:
+    return runner.Plan(
+        make=Denoiser,
+        model=cfg.model,
+        init=lambda key: network.init(Denoiser, cfg.model, key),
+        loss_fn=dit_objective(cfg.model, cfg.diffusion),
+        optimizer=cfg.optimizer,
+        loop=cfg.loop,
+    )
+
+
+def step_flops(cfg: DiTTraining, clips: LatentClips, tokenizer: Tokenizer) -> int:
+    """FLOPs of the matrix products of one training step, the optimizer's included."""
+    built = runner.build(_plan(cfg), meshes.make_mesh(meshes.MeshConfig()), steps=1000)
+    batch = make_rows(cfg, clips, tokenizer, seed=0)[0]
+    return flops.matmul_flops(built.step_fn, built.abstract, batch)
+
+
+def _tokens(tokenizer: Tokenizer, captions: list[tuple[str, float, float]]):
+    ids = [tokenizer.encode(text) for text, _, _ in captions]
+    spans = [[span[1:]] * len(tokens) for tokens, span in zip(ids, captions, strict=True)]
+    return (np.array(sum(ids, []), np.int32), np.array(sum(spans, []), np.float32).reshape(-1, 2))
+
+
+def _with_clip_ids(batch: dict[str, NDArray]) -> dict[str, NDArray]:
+    count = batch["needs_first"].shape[1]
+    ids = batch["sample_id"][:, None] * count + np.arange(count)
+    return batch | {"sample_id": ids.astype(np.int32)}

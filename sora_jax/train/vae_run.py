@@ -1,0 +1,144 @@
+"""Training the autoencoder: from clips to frozen weights, latent statistics and its figures."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from sora_jax.arrays import Params
+from sora_jax.data import loader
+from sora_jax.data.records import Columns
+from sora_jax.models import network
+from sora_jax.models.network import LatentStats
+from sora_jax.models.vae import linear
+from sora_jax.models.vae.vae import VAE, VAEConfig, fold
+from sora_jax.sharding import mesh as meshes
+from sora_jax.train import loop, runner
+from sora_jax.train.objectives import VAELossConfig, vae_objective
+from sora_jax.train.optimizer import OptimizerConfig
+from sora_jax.train.state import TrainState
+from sora_jax.train.writers import Writer
+
+LINEAR_CLIPS = 512  # that the linear codec is fitted on
+EVAL_BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VAETraining:
+    """All settings of this stage."""
+
+    vae: VAEConfig
+    loss: VAELossConfig
+    optimizer: OptimizerConfig
+    loop: loop.LoopConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedVAE:
+    """What the stage leaves: `params` are the EMA's, on the host."""
+
+    params: Params
+    stats: LatentStats
+    psnr: float
+    linear_psnr: float
+    result: loop.Result
+
+
+def train_vae(
+    cfg: VAETraining,
+    videos: NDArray[np.uint8],
+    heldout: NDArray[np.uint8],
+    *,
+    workdir: Path,
+    mesh: meshes.Mesh,
+    writers: Callable[[int, int], Sequence[Writer]],
+) -> TrainedVAE:
+    """Train on `videos` (N T H W 3), measure on `heldout`; goes on from `workdir/checkpoints`."""
+    codec = linear.fit(_folded(videos[:LINEAR_CLIPS], cfg.vae), cfg.vae.channels)
+
+    def init(key: jax.Array) -> Params:
+        return linear.start_at(network.init(VAE, cfg.vae, key), codec)
+
+    def evaluate(state: TrainState) -> dict[str, float]:
+        return {"heldout_psnr": psnr(cfg.vae, state.ema, heldout)}
+
+    plan = runner.Plan(
+        make=VAE,
+        model=cfg.vae,
+        init=init,
+        loss_fn=vae_objective(cfg.vae, cfg.loss),
+        optimizer=cfg.optimizer,
+        loop=cfg.loop,
+    )
+    batches = loader.batches(
+        Columns({"video": videos}), batch_size=cfg.loop.batch_size, seed=cfg.loop.seed
+    )
+    result = runner.run(
+        plan,
+        batches,
+        workdir=workdir,
+        mesh=mesh,
+        writers=writers,
+        hooks=loop.Hooks(evaluate=evaluate),
+    )
+    params = jax.device_get(result.state.ema)
+    linear_error = np.mean(
+        np.square(codec.reconstruct(_folded(heldout, cfg.vae)) - _folded(heldout, cfg.vae))
+    )
+    return TrainedVAE(
+        params,
+        measure_latents(cfg.vae, params, heldout),
+        psnr(cfg.vae, params, heldout),
+        _decibels(linear_error),
+        result,
+    )
+
+
+def psnr(cfg: VAEConfig, params: Params, videos: NDArray[np.uint8]) -> float:
+    """PSNR in dB of the mean squared error over all clips, reconstructions clipped to [-1, 1]."""
+    errors = []
+    for batch in _batches(videos):
+        out = np.clip(_reconstruct(cfg, params, batch), -1, 1)
+        errors.append(np.mean(np.square(out - batch), axis=(1, 2, 3, 4)))
+    return _decibels(np.mean(np.concatenate(errors)))
+
+
+def measure_latents(cfg: VAEConfig, params: Params, videos: NDArray[np.uint8]) -> LatentStats:
+    """Shift of each channel, and the one scale that makes their mean variance 1."""
+    raw = np.concatenate([np.asarray(_encode(cfg, params, b)) for b in _batches(videos)])
+    rows = raw.reshape(-1, cfg.channels).astype(np.float64)
+    variance = rows.var(0)
+    scale = float(1 / np.sqrt(variance.mean()))
+    return LatentStats(
+        shift=tuple(map(float, rows.mean(0))),
+        scale=scale,
+        variance=tuple(map(float, variance * scale**2)),
+    )
+
+
+@jax.jit(static_argnums=0)
+def _reconstruct(cfg: VAEConfig, params: Params, video):
+    vae = network.module(VAE, cfg, params)
+    return vae.decoder(vae.encoder(video))
+
+
+@jax.jit(static_argnums=0)
+def _encode(cfg: VAEConfig, params: Params, video):
+    return network.module(VAE, cfg, params).encoder(video)
+
+
+def _batches(videos: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, len(videos), EVAL_BATCH):
+        yield videos[start : start + EVAL_BATCH].astype(np.float32) / 127.5 - 1
+
+
+def _folded(videos: NDArray[np.uint8], cfg: VAEConfig) -> NDArray[np.float32]:
+    return np.asarray(fold(jnp.asarray(videos, jnp.float32) / 127.5 - 1, cfg.spatial))
+
+
+def _decibels(mse: float) -> float:
+    return float(10 * np.log10(4 / mse))  # the range of pixels is 2
