@@ -22,7 +22,7 @@ def get_config(arg: str = "") -> ConfigDict:
             },
             "vae": {
                 "model": {
-                    "channels": 16,  # of a latent
+                    "channels": 32,  # of a latent
                     "patch": 4,  # pixels folded into channels before the first level
                     "widths": (128, 192),  # fine to coarse; each level halves the picture
                     "blocks": 1,  # residual blocks a level
@@ -34,7 +34,7 @@ def get_config(arg: str = "") -> ConfigDict:
                     "latent_noise": 0.05,  # spread; latents have about variance 1
                     "latent_penalty": 1e-5,
                 },
-                "optimizer": optimizer(matrix_rate=1e-2),
+                "optimizer": optimizer(matrix_rate=2e-2),
                 "loop": loop(minutes=4.0, batch_size=8),
             },
             "dit": {
