@@ -1,0 +1,86 @@
+"""The autoencoder: causal, chunk by chunk, and started at the linear codec."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sora_jax.models import network
+from sora_jax.models.vae import linear
+from sora_jax.models.vae.vae import VAE, fold, unfold
+from tests.tiny_model import tiny_parts
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    parts = tiny_parts()
+    return parts["model"], parts["params"]["vae"]
+
+
+@pytest.fixture(scope="module")
+def video():
+    return jax.random.uniform(jax.random.key(1), (2, 12, 16, 24, 3), minval=-1, maxval=1)
+
+
+def test_chunks_are_encoded_alone(tiny, video):
+    """A chunk's latents are those of the chunk cut out: known chunks never see unknown ones."""
+    model, params = tiny
+    whole = network.vae_encode(model, params, video)
+    assert whole.shape == (2, 3, 2, 3, 4)
+    for i in range(3):
+        part = network.vae_encode(model, params, video[:, 4 * i : 4 * i + 4])
+        np.testing.assert_allclose(part[:, 0], whole[:, i], atol=1e-5)
+
+
+def test_decoding_is_causal_and_needs_one_chunk_of_the_past(tiny, video):
+    """A later chunk changes nothing before it; decoding may start one chunk early and agree."""
+    model, params = tiny
+    latents = network.vae_encode(model, params, video)
+    whole = network.vae_decode(model, params, latents)
+    changed = network.vae_decode(model, params, latents.at[:, 1].add(1.0))
+    np.testing.assert_array_equal(whole[:, :4], changed[:, :4])
+    assert np.abs(whole[:, 8:] - changed[:, 8:]).max() > 1e-3
+    late = network.vae_decode(model, params, latents[:, 1:])
+    np.testing.assert_allclose(late[:, 4:], whole[:, 8:], atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [4, 8])
+def test_folding_round_trips(size, video):
+    np.testing.assert_array_equal(unfold(fold(video, size), size), video)
+
+
+def test_started_at_the_linear_codec_it_is_the_linear_codec(tiny, video):
+    """With the networks' outputs at 0, encoding and decoding are the principal components."""
+    model, _ = tiny
+    folded = np.asarray(fold(video, model.vae.spatial))
+    codec = linear.fit(folded, model.vae.channels)
+    params = network.init(VAE, model.vae, jax.random.key(0))
+    params = linear.start_at(params, codec)
+    for part in ("encoder", "decoder"):
+        output = params[part]["output"]
+        params[part] = params[part] | {"output": jax.tree.map(jnp.zeros_like, output)}
+    vae = network.module(VAE, model.vae, jax.tree.map(jnp.asarray, params))
+    latents = vae.encoder(video)
+    assert np.mean(np.square(latents)) == pytest.approx(1.0, rel=1e-3)
+    expected = unfold(jnp.asarray(codec.reconstruct(folded)), model.vae.spatial)
+    np.testing.assert_allclose(vae.decoder(latents), expected, atol=1e-4)
+
+
+def test_the_linear_codec_is_the_best_linear_one():
+    """Its error is the sum of the smallest eigenvalues; another basis does worse."""
+    rows = np.random.default_rng(0).normal(size=(500, 6)) * [5, 4, 3, 2, 1, 0.5]
+    codec = linear.fit(rows.astype(np.float32), 3)
+    error = np.sum(np.square(codec.reconstruct(rows) - rows)) / len(rows)
+    values = np.sort(np.linalg.eigvalsh(np.cov(rows.T, bias=True)))
+    assert error == pytest.approx(values[:3].sum(), rel=1e-3)
+
+
+def test_normalised_latents_undo(tiny, video):
+    """Encoding applies shift and scale, decoding takes them back."""
+    model, params = tiny
+    raw = network.module(VAE, model.vae, params).encoder(video)
+    latents = network.vae_encode(model, params, video)
+    shift, scale = np.float32(model.latents.shift), model.latents.scale
+    np.testing.assert_allclose(latents, (raw - shift) * scale, atol=1e-5)
+    decoded = network.module(VAE, model.vae, params).decoder(raw)
+    np.testing.assert_allclose(network.vae_decode(model, params, latents), decoded, atol=1e-4)

@@ -1,0 +1,211 @@
+"""The step and the loop: sharded as single, resumed as never stopped."""
+
+import dataclasses
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sora_jax.errors import RunError, UsageError
+from sora_jax.models import network
+from sora_jax.sharding import mesh as meshes
+from sora_jax.train import dit_run, flops, loop, optimizer, runner, writers
+from sora_jax.train.checkpoint import Checkpoints
+from sora_jax.train.objectives import dit_objective
+from tests.train.helpers import TOKENIZER, one_device, tiny_clips, tiny_training
+
+
+def build(cfg, mesh):
+    return runner.build(dit_run._plan(cfg), mesh, cfg.loop.steps)
+
+
+@pytest.mark.parametrize(
+    "axes", [dict(fsdp=8), dict(data=2, fsdp=4), dict(fsdp=2, tensor=4), dict(data=4, tensor=2)]
+)
+def test_eight_devices_equal_one(axes):
+    """Loss and every parameter after two sharded steps agree with the single device's to 1e-5."""
+    cfg = tiny_training()
+    rows = dit_run.make_rows(cfg, tiny_clips(), TOKENIZER, seed=0)
+    results = []
+    for mesh in (one_device(), meshes.make_mesh(meshes.MeshConfig(**axes))):
+        built = build(cfg, mesh)
+        state, losses = built.fresh(), []
+        for i in range(2):
+            state, metrics = built.step_fn(state, meshes.put_batch(mesh, rows[i]))
+            losses.append(float(metrics["loss"]))
+        results.append((losses, jax.device_get(state.params)))
+    np.testing.assert_allclose(results[1][0], results[0][0], atol=1e-5)
+    # Muon's state is bfloat16: one rounding of it is 4e-3 of an update of about 1e-3.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *[r[1] for r in results])
+
+
+def test_state_is_sharded_over_the_mesh():
+    """Parameters, EMA and both optimizers' moments are divided; scalars are whole."""
+    built = build(tiny_training(), meshes.make_mesh(meshes.MeshConfig(fsdp=4, tensor=2)))
+    state = built.fresh()
+    up = state.params["dit"]["blocks"]["up"]["kernel"]
+    assert up.sharding.shard_shape(up.shape) == (2, 4, 32)
+    sizes = [
+        leaf.sharding.shard_shape(leaf.shape) == leaf.shape
+        for leaf in jax.tree.leaves((state.ema, state.opt_state))
+        if leaf.size > 500
+    ]
+    assert sizes and sum(sizes) / len(sizes) < 0.2
+
+
+def fit(cfg, workdir, interrupt_at=None):
+    """Train in `workdir`; `interrupt_at` presses Ctrl-C when that step is evaluated."""
+
+    def evaluate(state):
+        if int(state.step) == interrupt_at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return {}
+
+    plan = dataclasses.replace(dit_run._plan(cfg), loop=dataclasses.replace(cfg.loop, eval_every=1))
+    rows = dit_run.make_rows(cfg, tiny_clips(), TOKENIZER, seed=0)
+    return runner.run(
+        plan,
+        rows,
+        workdir=workdir,
+        mesh=one_device(),
+        writers=lambda start, steps: [writers.JsonLines(workdir / "metrics.jsonl")],
+        hooks=loop.Hooks(evaluate=evaluate),
+    )
+
+
+def test_resume_equals_never_stopping(tmp_path):
+    """Ctrl-C at step 3 and the same command again: params, EMA and moments are equal to the bit."""
+    cfg = tiny_training()
+    whole = fit(cfg, tmp_path / "whole").state
+    with pytest.raises(loop.Stopped, match="step 3 of 6"):
+        fit(cfg, tmp_path / "stopped", interrupt_at=3)
+    resumed = fit(cfg, tmp_path / "stopped").state
+    assert int(resumed.step) == 6
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(whole), jax.device_get(resumed))
+    first, second = ((tmp_path / n / "metrics.jsonl").read_text() for n in ("whole", "stopped"))
+    assert _losses(first) == _losses(second)
+
+
+def test_a_finished_run_is_only_read(tmp_path):
+    cfg = tiny_training(steps=2)
+    done = fit(cfg, tmp_path).state
+    again = fit(cfg, tmp_path)
+    assert again.compiles == 0
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(done), jax.device_get(again.state))
+
+
+def test_a_checkpoint_goes_onto_another_mesh(tmp_path):
+    """Saved on one device, restored on eight: the same numbers, other places."""
+    cfg = tiny_training(steps=2)
+    state = fit(cfg, tmp_path).state
+    built = build(cfg, meshes.make_mesh(meshes.MeshConfig(fsdp=8)))
+    found, next_batch = Checkpoints(tmp_path / "checkpoints").restore(
+        built.abstract, built.shardings
+    )
+    assert next_batch == 2
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), jax.device_get(found))
+    kernel = found.params["dit"]["blocks"]["up"]["kernel"]
+    assert len({shard.device for shard in kernel.addressable_shards}) == 8
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_state(tmp_path):
+    cfg = tiny_training(log_every=1)
+    clips = tiny_clips()
+    clips.latents[:] = np.nan
+    rows = dit_run.make_rows(cfg, clips, TOKENIZER, seed=0)
+    built = build(cfg, one_device())
+    state = built.fresh()
+    before = jax.device_get(state.params)
+    state, metrics = built.step_fn(state, meshes.put_batch(one_device(), rows[0]))
+    assert metrics["skipped"] == 1
+    jax.tree.map(np.testing.assert_array_equal, before, jax.device_get(state.params))
+    with pytest.raises(RunError, match="not finite at step 1"):
+        runner.run(
+            dit_run._plan(cfg),
+            rows,
+            workdir=tmp_path,
+            mesh=one_device(),
+            writers=lambda start, steps: [],
+            hooks=loop.Hooks(),
+        )
+
+
+def test_the_step_compiles_once(tmp_path):
+    assert fit(tiny_training(), tmp_path).compiles == 1
+
+
+def test_a_mesh_that_does_not_fit_names_the_remedy():
+    with pytest.raises(ValueError, match="needs 9 devices and there are 8"):
+        meshes.make_mesh(meshes.MeshConfig(data=3, fsdp=3))
+
+
+def test_muon_takes_the_matrices_of_blocks_and_no_other():
+    cfg = tiny_training()
+    _, abstract, _ = network.graph(network.Denoiser, cfg.model)
+    found = optimizer.matrices(abstract)
+    assert found["dit"]["blocks"]["up"]["kernel"] is not None
+    assert found["dit"]["input"]["kernel"] is None
+    assert found["dit"]["blocks"]["up"]["bias"] is None
+    assert found["text"]["embedding"] is None
+
+
+def test_the_rate_rises_holds_and_falls_to_nothing():
+    cfg = optimizer.OptimizerConfig(warmup=10, cooldown=0.5)
+    rate = optimizer.schedule(cfg, 2.0, 100)
+    np.testing.assert_allclose([rate(i) for i in (0, 5, 10, 50, 75, 100)], [0, 1, 2, 2, 1, 0])
+
+
+def test_an_unknown_optimizer_is_named():
+    with pytest.raises(UsageError, match="'sgd' is not known"):
+        optimizer.make_optimizer(optimizer.OptimizerConfig(name="sgd"), 10)
+
+
+def test_the_power_ema_forgets_the_start():
+    """Of a parameter that counts steps, it lags by a fixed share of the run."""
+    ema = {"x": jnp.zeros(())}
+    for step in range(200):
+        ema = optimizer.power_ema(ema, {"x": jnp.float32(step + 1)}, jnp.int32(step), gamma=9.0)
+    assert float(ema["x"]) == pytest.approx(200 * 10 / 11, rel=0.02)
+
+
+def test_products_are_counted_through_loops_and_gradients():
+    """A scan of 3 products and its gradient are 3 + 6 products."""
+    w, x = jnp.ones((3, 8, 8)), jnp.ones((4, 8))
+
+    def loss(w):
+        return jnp.sum(jax.lax.scan(lambda x, w: (jnp.sin(x @ w), None), x, w)[0])
+
+    one = 2 * 4 * 8 * 8
+    assert flops.matmul_flops(loss, w) == 3 * one
+    assert flops.matmul_flops(jax.grad(loss), w) == 9 * one
+
+
+def test_heldout_loss_is_at_fixed_levels_and_noise():
+    """The same parameters give the same held-out loss; others do not."""
+    cfg = tiny_training()
+    rows = dit_run.make_rows(cfg, tiny_clips(), TOKENIZER, seed=1)
+    loss_fn = dit_objective(cfg.model, cfg.diffusion)
+    params = network.init(network.Denoiser, cfg.model, jax.random.key(0))
+    batch = jax.tree.map(jnp.asarray, {k: np.asarray(v) for k, v in rows[0].items()})
+    first = float(loss_fn(params, batch, jax.random.key(0))[0])
+    assert first == float(loss_fn(params, batch, jax.random.key(0))[0])
+    assert first != float(loss_fn(params, batch, jax.random.key(1))[0])
+
+
+def test_secrets_do_not_reach_the_log():
+    config = {"a": 1, "api_key": "x", "inner": {"token": "y", "tokens": 3}}
+    assert writers.redact(config) == {
+        "a": 1,
+        "api_key": "<redacted>",
+        "inner": {"token": "<redacted>", "tokens": 3},
+    }
+
+
+def _losses(text: str) -> dict[int, float]:
+    import json
+
+    lines = map(json.loads, text.splitlines())
+    return {line["step"]: line["loss"] for line in lines if "loss" in line}
