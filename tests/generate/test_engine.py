@@ -2,15 +2,17 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from sora_jax.errors import UsageError
 from sora_jax.export.bundle import open_model
 from sora_jax.generate import engine as engine_module
-from sora_jax.generate import extend, i2v, t2v
+from sora_jax.generate import extend, i2v, t2v, windows
 from sora_jax.generate.engine import Engine
 from sora_jax.generate.request import Caption, Request, make_request, make_settings
+from sora_jax.models import network
 from tests.tiny_model import write_tiny
 
 PROMPTS = ("a red circle moves left", "a blue square", "white on black")
@@ -160,6 +162,46 @@ def test_a_long_extension_slides_and_does_not_repeat_itself(engine, settings, re
     chunks = long.reshape(2, 8, -1).astype(int)
     distances = [np.abs(chunks[:, i] - chunks[:, j]).mean() for i in range(8) for j in range(i)]
     assert min(distances) > 1
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_the_context_is_the_end_that_goes_on(engine, settings, requests, direction):
+    """Half a window of known chunks is seen: the nearest ones, and none further away."""
+    latents = np.random.default_rng(0).normal(size=(2, 4, 2, 2, 4)).astype(np.float32)
+    nearest = -1 if direction == "forward" else 0
+
+    def new_chunks(latents):
+        arguments = dict(num_new=2, is_forward=direction == "forward")
+        grown = windows.grow(engine, latents, requests[:2], settings, **arguments)
+        return grown[:, 4:] if direction == "forward" else grown[:, :2]
+
+    near, far = latents.copy(), latents.copy()
+    near[:, nearest] += 1
+    far[:, -1 - nearest] += 1
+    np.testing.assert_array_equal(new_chunks(far), new_chunks(latents))
+    assert np.abs(new_chunks(near) - new_chunks(latents)).max() > 1e-3
+
+
+@pytest.mark.parametrize(("is_forward", "place", "taken"), [(True, 0, 1), (False, 3, 2)])
+def test_of_a_window_with_room_to_spare_the_nearest_chunk_is_taken(
+    engine, settings, requests, is_forward, place, taken
+):
+    one = np.random.default_rng(0).normal(size=(1, 1, 2, 2, 4)).astype(np.float32)
+    latents, known = np.zeros((1, 4, 2, 2, 4), np.float32), np.zeros((1, 4, 2, 2), bool)
+    latents[:, place], known[:, place] = one[:, 0], True
+    window = engine.sample(requests[:1], settings, latents=latents, known=known, first_chunk=-place)
+    grown = windows.grow(engine, one, requests[:1], settings, num_new=1, is_forward=is_forward)
+    np.testing.assert_array_equal(grown[:, 1 if is_forward else 0], window[:, taken])
+
+
+def test_bytes_are_pixels_from_minus_one_to_one_both_ways(engine, clip):
+    vae = engine.params["vae"]
+    latents = network.vae_encode(engine.model, vae, jnp.array(clip / 127.5 - 1, jnp.float32))
+    np.testing.assert_allclose(engine.encode(clip), latents, atol=1e-4)
+    video = np.asarray(network.vae_decode(engine.model, vae, latents))
+    wanted = np.clip(np.round((video + 1) * 127.5), 0, 255)
+    assert 0.02 < ((wanted == 0) | (wanted == 255)).mean() < 0.9  # both clipped and not
+    np.testing.assert_allclose(engine.decode(np.asarray(latents)), wanted, atol=1)
 
 
 @pytest.mark.parametrize(
