@@ -4,6 +4,7 @@ Each stage leaves its result in the run directory and is passed over when it is 
 command goes on after a stop: data/, vae/, latents/, checkpoints/ and bundle/.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import functools
@@ -25,6 +26,7 @@ from sora_jax import config, files, media
 from sora_jax.arrays import Params
 from sora_jax.cli.experiment import DataConfig, ExperimentConfig
 from sora_jax.data import records
+from sora_jax.data.schema import VideoRecord
 from sora_jax.errors import UsageError
 from sora_jax.export.bundle import Bundle, write_bundle
 from sora_jax.generate import request
@@ -200,38 +202,43 @@ def encode_latents(run: Run, data: Path, model: ModelConfig, vae: Params) -> Pat
     sources = {name: records.open_split(data, name) for name in {"train", _heldout(data)}}
     engine = Engine(_bundle(run, model, {"vae": vae, "dit": {}}, Tokenizer((), 1)))
     with run.timed("data"):
-        splits = {
-            f"{name}{suffix}": _latent_records(engine, source, bool(suffix))
-            for name, source in sources.items()
-            for suffix in ("", "_still")
-        }
-        with _bar("encoding clips", 2 * sum(map(len, sources.values()))) as bar:
+        splits = {name: _latent_records(engine, source) for name, source in sources.items()}
+        with _bar("encoding clips", sum(map(len, sources.values()))) as bar:
             shards.write(
                 directory, splits, fingerprint=fingerprint, progress=lambda *_: bar.update()
             )
     return directory
 
 
-def _latent_records(engine: Engine, source: records.RecordSource, is_still: bool):
-    for start in range(0, len(source), _ENCODE_BATCH):
-        found = [source[i] for i in range(start, min(start + _ENCODE_BATCH, len(source)))]
-        videos = np.stack([records.decode(record) for record in found])
-        if is_still:  # the last frame of the first chunk, held: motion goes on right after it
-            videos = np.repeat(videos[:, 3:4], 4, axis=1)
-        padding = _ENCODE_BATCH - len(videos)
-        videos = np.concatenate([videos, np.repeat(videos[-1:], padding, axis=0)])
-        for record, latents in zip(found, engine.encode(videos), strict=False):
-            yield dataclasses.replace(record, video=None, latents=latents.astype(np.float16))
+def _latent_records(engine: Engine, source: records.RecordSource) -> Iterator[VideoRecord]:
+    """Records whose latents have one chunk more: the last frame of the first chunk, held still."""
+    ids = range(len(source))
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        waiting = [pool.map(_decoded, [source] * _ENCODE_BATCH, ids[:_ENCODE_BATCH])]
+        for start in range(0, len(source), _ENCODE_BATCH):
+            ahead = ids[start + _ENCODE_BATCH : start + 2 * _ENCODE_BATCH]
+            waiting.append(pool.map(_decoded, [source] * len(ahead), ahead))
+            found, videos = zip(*waiting.pop(0), strict=True)
+            # Copies fill up the last batch, so that one program serves all.
+            padded = videos + (videos[-1],) * (_ENCODE_BATCH - len(videos))
+            for record, latents in zip(found, engine.encode(np.stack(padded)), strict=False):
+                yield dataclasses.replace(record, video=None, latents=latents.astype(np.float16))
+
+
+def _decoded(source: records.RecordSource, index: int) -> tuple[VideoRecord, np.ndarray]:
+    record = source[index]
+    video = records.decode(record)
+    return record, np.concatenate([video, np.repeat(video[3:4], 4, axis=0)])
 
 
 def load_latents(directory: Path, split: str, cfg: DataConfig) -> LatentClips:
     """A split of the latents, in memory."""
-    clips = records.load_all(records.open_split(directory, split)).columns
-    stills = records.load_all(records.open_split(directory, f"{split}_still")).columns["latents"]
-    texts = [[(c.text, c.start, c.end) for c in record.captions] for record in clips["record"]]
+    columns = records.load_all(records.open_split(directory, split)).columns
+    latents = np.asarray(columns["latents"])
+    texts = [[(c.text, c.start, c.end) for c in record.captions] for record in columns["record"]]
     return LatentClips(
-        latents=np.asarray(clips["latents"]),
-        stills=np.asarray(stills)[:, 0],
+        latents=latents[:, :-1],
+        stills=latents[:, -1],
         captions=texts,
         fps=cfg.fps,
         size=cfg.size,
