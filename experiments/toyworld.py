@@ -16,7 +16,7 @@ def get_config(arg: str = "") -> ConfigDict:
     cfg.name = "toyworld"
     cfg.data.update(level="full", num_train=32768, size=(64, 64))
     cfg.sampling.size = (64, 64)
-    cfg.vae.model.update(patch=8, channels=32, widths=(192, 256))
+    cfg.vae.model.update(patch=8, channels=32, widths=(128, 192))
     cfg.vae.loop.minutes = 15.0
     cfg.dit.model.update(width=192, depth=8, num_heads=6)
     cfg.dit.text.update(width=192, depth=2, num_heads=6, max_tokens=64)

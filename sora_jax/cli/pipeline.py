@@ -56,7 +56,7 @@ class Run:
 
     cfg: ExperimentConfig
     workdir: Path
-    wandb_mode: str = "offline"
+    wandb_mode: writers.Mode = "offline"
     minutes: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
@@ -86,7 +86,7 @@ class Trained:
     matmul_flops: int  # of a step
 
 
-def open_run(cfg: ExperimentConfig, workdir: Path, wandb_mode: str = "offline") -> Run:
+def open_run(cfg: ExperimentConfig, workdir: Path, wandb_mode: writers.Mode = "offline") -> Run:
     """The run directory for this config. Raises UsageError if it belongs to another one."""
     path = workdir / "config.json"
     if path.exists():
@@ -126,7 +126,7 @@ def train(run: Run) -> Trained:
         matmul_flops=flops_per_step,
     )
     path = run.workdir / "trained.json"
-    if result.compiles == 0:  # trained before: this process only read the checkpoint
+    if result.compiles == 0 and path.exists():  # trained before: only read this time
         return config.load_json(Trained, path)
     config.save_json(path, trained)
     return trained
@@ -296,7 +296,7 @@ def write_samples(directory: Path, engine: Engine, prompts: list[str]) -> dict[s
         paths[f"sample_{i}"] = directory / f"{i}.mp4"
         upscale = max(1, 256 // video.shape[1])
         media.write_video(paths[f"sample_{i}"], video, settings.fps, upscale=upscale)
-    media.write_png(directory / "contact_sheet.png", media.contact_sheet(videos, prompts))
+    media.write_png(directory / "contact_sheet.png", media.contact_sheet(list(videos), prompts))
     return paths
 
 
@@ -313,7 +313,10 @@ def make_tokenizer(data: Path, cfg: ExperimentConfig) -> Tokenizer:
     """The words of the training captions."""
     source = records.open_split(data, "train")
     texts = [c.text for i in range(min(len(source), 4096)) for c in source[i].captions]
-    return Tokenizer.from_captions(texts, cfg.dit.text.max_tokens)
+    tokenizer = Tokenizer.from_captions(texts, cfg.dit.text.max_tokens)
+    for text in set(texts):
+        tokenizer.encode(text)  # a caption that is too long is found now, not after the VAE
+    return tokenizer
 
 
 def export(run: Run, model: ModelConfig, params: dict[str, Params], tokenizer: Tokenizer) -> Path:

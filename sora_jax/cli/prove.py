@@ -1,7 +1,6 @@
 """Judging a trained run and writing its report: what the verbs that train share."""
 
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,13 @@ from sora_jax.train import flops
 
 def prove(run: pipeline.Run, trained: pipeline.Trained, *, command: str) -> dict[str, Any]:
     """Judge the run's bundle and write report.json, report.html and contact sheets."""
-    start = time.time()
     engine = Engine(open_model(run.workdir / "bundle"))
     interval = 0.5 if sys.stderr.isatty() else 20
-    with tqdm.tqdm(unit="clip", desc="judging", mininterval=interval, dynamic_ncols=True) as bar:
+    run.minutes["eval"] = 0.0  # judged anew each time
+    with (
+        run.timed("eval"),
+        tqdm.tqdm(unit="clip", desc="judging", mininterval=interval, dynamic_ncols=True) as bar,
+    ):
 
         def progress(title: str, done: int, total: int) -> None:
             bar.total = total
@@ -32,7 +34,6 @@ def prove(run: pipeline.Run, trained: pipeline.Trained, *, command: str) -> dict
             bar.update(done - bar.n)
 
         evaluation = _judge(run, engine, trained.linear_psnr, progress)
-    run.timed("eval", start)
     rate = flops.matmul_rate()
     achieved = trained.matmul_flops * trained.steps_per_second
     return report.build(
@@ -66,7 +67,8 @@ def _judge(run: pipeline.Run, engine: Engine, linear_psnr: float, progress) -> E
         )
     has_heldout = "heldout" in records.read_index(data)["splits"]
     train = load_clips(data, "train")
-    heldout = load_clips(data, "heldout") if has_heldout else RealClips(())
+    none = RealClips(captions=(), videos=train.videos[:0])
+    heldout = load_clips(data, "heldout") if has_heldout else none
     return evaluate_clips(
         engine, settings, train, heldout, linear_psnr=linear_psnr, progress=progress
     )

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     workdir = Path(args.workdir)
     if args.workdir == WORKDIR:
         args.workdir = str(workdir.with_name("videos"))
-    return run_experiment("videos", {"data.directory": repr(str(args.data))}, args)
+    return run_experiment("videos", {"data.directory": args.data}, args)
 
 
 def run_experiment(
@@ -70,7 +70,9 @@ def run_experiment(
     values = config.load(config_name, overrides)
     if args.minutes is not None:
         if args.minutes <= 0:
-            raise UsageError(f"--minutes {args.minutes:g} must be positive; 11 is the default")
+            raise UsageError(
+                f"--minutes {args.minutes:g} must be positive; leave it out for the config's"
+            )
         base.scale_minutes(values, args.minutes)
     cfg = config.resolve(ExperimentConfig, values)
     run = pipeline.open_run(cfg, Path(args.workdir), args.wandb)

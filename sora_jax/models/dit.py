@@ -24,6 +24,10 @@ class DiTConfig:
     num_heads: int
     mlp_ratio: int = 4
     patch: tuple[int, int, int] = (1, 1, 1)  # latent frames, rows, columns
+    # Of rotary positions, in seconds and mean sides of the picture: the shortest is two tokens, a
+    # shorter one would give several tokens the same angle.
+    shortest_periods: tuple[float, float, float] = (1.0, 0.5, 0.5)
+    longest_periods: tuple[float, float, float] = (16.0, 8.0, 8.0)
     dtype: str = "bfloat16"  # of activations and products; parameters and norms are float32
     remat: bool = False
 
@@ -116,10 +120,11 @@ class CanvasDiT(nnx.Module):
         text: Float[Array, "B S D"],
     ) -> Float[Array, "B L P"]:
         dtype, seconds = self.cfg.dtype, canvas.position[..., 0]
+        periods = tuple(zip(self.cfg.shortest_periods, self.cfg.longest_periods, strict=True))
         place = jnp.concatenate(
             [
                 fourier(canvas.position[..., axis], low, high, 8)
-                for axis, (low, high) in enumerate(rope.PERIODS)
+                for axis, (low, high) in enumerate(periods)
             ],
             -1,
         )
@@ -145,7 +150,7 @@ class CanvasDiT(nnx.Module):
             ],
             -1,
         )
-        rotation = rope.rotation(canvas.position, self.cfg.width // self.cfg.num_heads)
+        rotation = rope.rotation(canvas.position, self.cfg.width // self.cfg.num_heads, periods)
 
         def apply(block, x):
             return block(x, shared, text, rotation, bias)

@@ -86,12 +86,8 @@ def init(make: type, cfg, key: Key) -> Params:
 
 def module(make: type, cfg, params: Params) -> nnx.Module:
     """The module with these parameters, for use within one trace."""
-    graphdef, abstract, _ = graph(make, cfg)
     with nnx.use_eager_sharding(False):
-        shape = nnx.eval_shape(lambda: make(cfg, rngs=nnx.Rngs(params=jax.random.key(0))))
-        state = nnx.split(shape, nnx.Param)[1]
-        nnx.replace_by_pure_dict(state, params)
-        return nnx.merge(graphdef, state)
+        return nnx.merge(graph(make, cfg)[0], params)
 
 
 def encode_text(cfg: ModelConfig, params: Params, canvas: Canvas) -> Float[Array, "B S D"]:

@@ -10,7 +10,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -27,6 +27,7 @@ class Stopped(Exception):
     """The person pressed Ctrl-C; the run was saved and goes on when it is started again."""
 
 
+@runtime_checkable
 class BatchSource(Protocol):
     """What the loop needs of its data (`data.loader.Batches`)."""
 
@@ -100,8 +101,9 @@ def fit(
                 pending = (step, metrics)
             hooks_from = time.perf_counter()
             if hooks.evaluate and (step % cfg.eval_every == 0 or step == cfg.steps):
+                figures = hooks.evaluate(state)
                 for writer in writers:
-                    writer.scalars(step, hooks.evaluate(state))
+                    writer.scalars(step, figures)
             if hooks.samples and (step % cfg.eval_every == 0 or step == cfg.steps):
                 paths = hooks.samples(step, state)
                 for writer in writers:
@@ -110,6 +112,7 @@ def fit(
                 checkpoints.save(step, state, batches.next_batch)
             beside += time.perf_counter() - hooks_from
             if stop.requested and step < cfg.steps:
+                _write(writers, pending)
                 checkpoints.save(step, state, batches.next_batch)
                 checkpoints.wait()
                 raise Stopped(f"stopped at step {step} of {cfg.steps}; the same command goes on")

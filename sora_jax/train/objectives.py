@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sora_jax.arrays import Array, Float, Key, Params, Scalar
+from sora_jax.arrays import Array, Bool, Float, Key, Params, Scalar
 from sora_jax.canvas import PADDING, Canvas
 from sora_jax.diffusion import canvas as canvas_rules
 from sora_jax.diffusion import flow, precondition
@@ -99,7 +99,7 @@ def dit_objective(cfg: ModelConfig, train: DiffusionConfig) -> LossFn:
 
 
 def build_canvas(
-    batch: Any, known: Float[Array, "B L"], drop_text: Float[Array, "B G"], known_bits: int
+    batch: Any, known: Bool[Array, "B L"], drop_text: Bool[Array, "B G"], known_bits: int
 ) -> Canvas:
     """The canvas of packed rows in which the tokens `known` are given and some texts dropped."""
     segment = jnp.maximum(batch["text_segment"], 0)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from sora_jax.arrays import Array, Params
+from sora_jax.arrays import Params
 from sora_jax.sharding import mesh as meshes
 
 
@@ -16,11 +16,11 @@ from sora_jax.sharding import mesh as meshes
 class TrainState:
     """Everything that the next step depends on, but the data."""
 
-    step: Array
+    step: Any  # () int32
     params: Params
     ema: Params
     opt_state: Any
-    key: Array
+    key: Any
     """Key data (uint32) of the run's randomness; never changes."""
 
     def replace(self, **changes) -> "TrainState":

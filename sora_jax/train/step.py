@@ -1,7 +1,6 @@
 """The one jitted update."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,14 @@ from sora_jax.train.objectives import LossFn, Metrics
 from sora_jax.train.optimizer import power_ema
 from sora_jax.train.state import TrainState
 
-type TrainStep = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
+
+@runtime_checkable
+class TrainStep(Protocol):
+    """The jitted update."""
+
+    def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, Metrics]: ...
+
+    def _cache_size(self) -> int: ...  # programs compiled so far, as of `jax.jit`
 
 
 def make_train_step(
@@ -40,4 +46,5 @@ def make_train_step(
             "skipped": 1 - finite.astype(jnp.int32),
         }
 
-    return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+    return cast(TrainStep, jitted)

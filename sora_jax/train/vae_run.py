@@ -91,7 +91,7 @@ def train_vae(
     )
     return TrainedVAE(
         params,
-        measure_latents(cfg.vae, params, heldout),
+        measure_latents(cfg.vae, params, videos[:LINEAR_CLIPS]),
         psnr(cfg.vae, params, heldout),
         _decibels(linear_error),
         result,

@@ -5,15 +5,18 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Literal, Protocol, TextIO, runtime_checkable
 
 import tqdm
 
 from sora_jax.errors import RunError
 
+type Mode = Literal["offline", "online", "disabled"]
+
 _SECRET = ("key", "token", "secret", "password")
 
 
+@runtime_checkable
 class Writer(Protocol):
     """Takes figures and video files of a step."""
 
@@ -31,7 +34,7 @@ class JsonLines:
         self._path = path
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        line = {"step": step, "time": round(time.time(), 3)}
+        line: dict[str, float | None] = {"step": step, "time": round(time.time(), 3)}
         line |= {name: value if math.isfinite(value) else None for name, value in values.items()}
         try:
             with self._path.open("a") as file:
@@ -52,7 +55,7 @@ class JsonLines:
 class Wandb:
     """Weights & Biases; `mode` is offline, online or disabled."""
 
-    def __init__(self, directory: Path, name: str, config: dict[str, Any], mode: str):
+    def __init__(self, directory: Path, name: str, config: dict[str, Any], mode: Mode):
         import wandb  # takes half a second, and only training wants it
 
         self._wandb = wandb
@@ -75,7 +78,7 @@ class Wandb:
         )
 
     def close(self) -> None:
-        self._run.finish(quiet=True)
+        self._run.finish()
 
 
 class Progress:

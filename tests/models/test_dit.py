@@ -131,7 +131,9 @@ def test_rotary_products_depend_on_distance_alone(key):
     position = jax.random.normal(key, (1, 5, 3))
 
     def products(shift):
-        turned = rope.rotation(position + jnp.array(shift), 12)
+        turned = rope.rotation(
+            position + jnp.array(shift), 12, ((1.0, 16.0), (0.5, 8.0), (0.5, 8.0))
+        )
         return jnp.einsum("blnk,bmnk->bnlm", rope.rotate(q, turned), rope.rotate(k, turned))
 
     np.testing.assert_allclose(products([0.3, -0.7, 2.0]), products([0.0, 0, 0]), atol=1e-4)

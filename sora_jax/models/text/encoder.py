@@ -1,10 +1,6 @@
-"""The small text encoder that is trained with the model.
-
-`TextEncoder` is what the transformer needs of any encoder: token ids on a canvas -> states B S D.
-"""
+"""The small text encoder that is trained with the model: token ids on a canvas -> states B S D."""
 
 import dataclasses
-from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +11,6 @@ from sora_jax.canvas import Canvas
 from sora_jax.models import attention
 from sora_jax.models.layers import Dense, fourier, rms_norm, squared_relu
 from sora_jax.models.stack import scan_blocks, stack
-
-
-class TextEncoder(Protocol):
-    def __call__(self, canvas: Canvas) -> Float[Array, "B S D"]: ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

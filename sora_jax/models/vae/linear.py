@@ -31,8 +31,8 @@ def fit(folded: np.ndarray, channels: int) -> LinearCodec:
 
 def start_at(params: dict, codec: LinearCodec) -> dict:
     """VAE params whose linear paths are the codec. New dict; shapes are checked by assertion."""
-    encoder = codec.basis / codec.scale
-    encoder = {"kernel": encoder, "bias": -codec.mean @ encoder}
+    kernel = codec.basis / codec.scale
+    encoder = {"kernel": kernel, "bias": -codec.mean @ kernel}
     decoder = {"kernel": codec.basis.T * codec.scale, "bias": codec.mean}
     for part, values in (("encoder", encoder), ("decoder", decoder)):
         for name, value in values.items():
