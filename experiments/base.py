@@ -102,7 +102,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "shift": 4.0,
                 "prediction": "x0",
             },
-            "mesh": {"data": 1, "fsdp": -1, "context": 1, "tensor": 1},
+            "mesh": {"data": 1, "fsdp": -1, "tensor": 1},
             "eval": {
                 "samples": 256,  # clips of each set
                 "shown": 8,  # fixed prompts that are sampled while training

@@ -17,10 +17,10 @@ def get_config(arg: str = "") -> ConfigDict:
     cfg.data.update(level="full", num_train=32768, size=(64, 64))
     cfg.sampling.size = (64, 64)
     cfg.vae.model.update(patch=8, channels=32, widths=(128, 192))
-    cfg.vae.loop.minutes = 15.0
+    cfg.vae.loop.minutes = 12.0
     cfg.dit.model.update(width=192, depth=8, num_heads=6)
     cfg.dit.text.update(width=192, depth=2, num_heads=6, max_tokens=64)
-    cfg.dit.loop.minutes = 75.0
+    cfg.dit.loop.minutes = 72.0
     if arg == "smoke":
         base.shrink(cfg)
     elif arg:

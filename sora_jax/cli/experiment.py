@@ -65,3 +65,18 @@ class ExperimentConfig:
     sampling: SamplingConfig
     mesh: MeshConfig
     eval: EvalConfig
+
+    def __post_init__(self):
+        # A bundle must say for itself how to sample, so these stand twice: they have to agree.
+        pairs = {
+            "prediction": (self.sampling.prediction, self.dit.diffusion.prediction),
+            **{
+                name: (getattr(self.sampling, name), getattr(self.data, name))
+                for name in ("size", "num_frames", "fps")
+            },
+        }
+        for name, (sampled, trained) in pairs.items():
+            if sampled != trained:
+                raise ValueError(
+                    f"sampling.{name} is {sampled!r} and training has {trained!r}; set both"
+                )

@@ -41,7 +41,6 @@ from sora_jax.train.loop import Result
 from sora_jax.train.vae_run import TrainedVAE, VAETraining, train_vae
 
 _ENCODE_BATCH = 64
-_MEASURED = 128  # held-out clips that the VAE's figures are taken on
 _WORTH_WORKERS = 2000  # clips: starting worker processes takes seconds
 _CARD = """# {name}
 
@@ -186,7 +185,7 @@ def run_vae(run: Run, data: Path, mesh: meshes.Mesh) -> TrainedVAE:
         return train_vae(
             training,
             load_videos(data, "train", cfg.data.num_vae),
-            load_videos(data, _heldout(data), _MEASURED),
+            load_videos(data, _heldout(data), cfg.eval.samples),
             workdir=workdir,
             mesh=mesh,
             writers=functools.partial(_writers, run, workdir, "training the VAE"),

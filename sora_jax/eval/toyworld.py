@@ -231,23 +231,3 @@ def chance(level: str, num_scenes: int = 2000) -> dict[str, float]:
         pairs = float((counts * (counts - 1)).sum())
         result[key] = float(pairs / (decided * (num_scenes - 1)))
     return result
-
-
-def nearest_train(video: np.ndarray, train_videos: np.ndarray) -> int:
-    """Return the index of the training clip (N T H W 3) with the least squared distance."""
-    return int(np.argmin(_distances(video, train_videos)))
-
-
-def copy_score(video: np.ndarray, train_videos: np.ndarray) -> float:
-    """Return the root mean square difference, in pixel values, to the nearest training clip."""
-    return float(np.sqrt(_distances(video, train_videos).min() / video.size))
-
-
-def _distances(video: np.ndarray, train_videos: np.ndarray) -> np.ndarray:
-    """Squared distances [N], by chunks so that no float copy of all clips is made."""
-    flat = video.reshape(-1).astype(np.float32)
-    totals = []
-    for start in range(0, len(train_videos), 256):
-        chunk = train_videos[start : start + 256].reshape(-1, flat.size).astype(np.float32)
-        totals.append(np.einsum("np,np->n", chunk - flat, chunk - flat))
-    return np.concatenate(totals)

@@ -1,6 +1,6 @@
 """Device meshes, and the one table that maps logical names to mesh axes.
 
-Axes: `data` (across slices), `fsdp` (parameters and batch), `context` (tokens), `tensor` (width).
+Axes: `data` (across slices), `fsdp` (parameters and batch), `tensor` (width).
 Axis types are Auto, said out loud: the compiler lays out what is between the pinned arrays.
 `jax.jit` with `in_shardings` and `out_shardings` is what pjit became.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-AXES = ("data", "fsdp", "context", "tensor")
+AXES = ("data", "fsdp", "tensor")
 RULES: dict[str | None, str | None] = {
     None: None,
     "layers": None,
@@ -34,14 +34,13 @@ class MeshConfig:
 
     data: int = 1
     fsdp: int = -1
-    context: int = 1
     tensor: int = 1
 
 
 def make_mesh(cfg: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:
     """The mesh over `devices` (all by default). Raises ValueError if their number does not fit."""
     devices = jax.devices() if devices is None else devices
-    fixed = cfg.data * cfg.context * cfg.tensor
+    fixed = cfg.data * cfg.tensor
     fsdp = len(devices) // fixed if cfg.fsdp == -1 else cfg.fsdp
     if fixed * fsdp != len(devices) or fsdp < 1:
         raise ValueError(
@@ -49,7 +48,7 @@ def make_mesh(cfg: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:
             f"there are {len(devices)}; set fsdp to -1 or change the mesh"
         )
     return jax.make_mesh(
-        (cfg.data, fsdp, cfg.context, cfg.tensor),
+        (cfg.data, fsdp, cfg.tensor),
         AXES,
         devices=devices,
         axis_types=(AxisType.Auto,) * len(AXES),

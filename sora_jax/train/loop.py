@@ -87,12 +87,16 @@ def fit(
     """
     step = int(state.step)
     pending: tuple[int, dict] | None = None
-    began, timed_from, beside = None, step, 0.0
+    began, timed_from, beside, skipped = None, step, 0.0, 0
+
     with _stop_on_interrupt() as stop:
         while step < cfg.steps:
             batch = meshes.put_batch(mesh, next(batches))
             state, metrics = step_fn(state, batch)
             step += 1
+            # Counted on the device: a step between two log lines is not overlooked.
+            skipped = metrics["skipped"] = skipped + metrics["skipped"]
+
             if began is None:  # the first step compiles
                 jax.block_until_ready(metrics)
                 began, timed_from = time.perf_counter(), step
@@ -145,7 +149,7 @@ def _write(writers: Sequence[Writer], pending: tuple[int, dict] | None) -> None:
         writer.scalars(step, values)
     if values["skipped"]:
         raise RunError(
-            f"the loss or its gradient is not finite at step {step}; the checkpoint "
+            f"the loss or its gradient was not finite by step {step}; the checkpoint "
             "before it is good: lower the rate or raise warmup, and start again"
         )
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from sora_jax import files
 from sora_jax.arrays import Params
+from sora_jax.errors import UsageError
 from sora_jax.models import network
 from sora_jax.sharding import mesh as meshes
 from sora_jax.train import loop, state, step
@@ -45,7 +46,17 @@ class Built:
 
 
 def build(plan: Plan, mesh: meshes.Mesh, steps: int) -> Built:
-    """The compiled-to-be step and the sharded state of a run of `steps`."""
+    """The compiled-to-be step and the sharded state of a run of `steps`.
+
+    Raises UsageError for a batch that the mesh can't divide.
+    """
+    rows, shards = plan.loop.batch_size, meshes.num_batch_shards(mesh)
+    if rows % shards:
+        raise UsageError(
+            f"batch_size {rows} is not divisible by the {shards} shards of the mesh; use "
+            f"{-(-rows // shards) * shards}"
+        )
+
     tx = make_optimizer(plan.optimizer, steps)
     _, _, names = network.graph(plan.make, plan.model)
     # Drawn once, outside jit: every mesh starts from the same bits.
@@ -83,7 +94,9 @@ def run(
     else:
         start, next_batch = checkpoints.restore(built.abstract, built.shardings)
     batches.seek(next_batch)
-    opened = writers(int(start.step), steps)
+    done = int(start.step)
+    opened = writers(done, steps) if done < steps else []
+
     cfg = dataclasses.replace(plan.loop, steps=steps)
     try:
         return loop.fit(

@@ -11,10 +11,8 @@ from sora_jax.data.scene import LEVELS, Scene, sample_scene
 from sora_jax.eval.toyworld import (
     attribute_keys,
     chance,
-    copy_score,
     judge,
     judge_tail,
-    nearest_train,
     read,
 )
 from sora_jax.media import decode_mp4, encode_mp4
@@ -188,15 +186,6 @@ def test_chance_is_what_judging_other_scenes_clips_gives():
     assert {key for seed in range(60) for key in attribute_keys(sample_scene("full", seed))} | {
         "all"
     } == set(full)
-
-
-def test_the_nearest_training_clip_is_found():
-    train = np.stack([render(sample_scene("small", seed)) for seed in range(300)])
-    noisy = grain(train[271], 0)
-    assert nearest_train(noisy, train) == 271
-    assert copy_score(train[42], train) == 0
-    heldout = render(sample_scene("small", 0, split="heldout"))
-    assert copy_score(heldout, train) > copy_score(noisy, train)
 
 
 def test_a_stored_scene_judges_like_the_drawn_one():

@@ -143,7 +143,7 @@ def test_rotary_products_depend_on_distance_alone(key):
 @pytest.mark.parametrize("patch", [(1, 1, 1), (1, 2, 2), (2, 1, 2)])
 def test_patches_round_trip(patch, key):
     latents = jax.random.normal(key, (2, 4, 4, 6, 3))
-    grid = patchify.grid_of((4, 4, 6), patch)
+    grid = (4 // patch[0], 4 // patch[1], 6 // patch[2])
     tokens = patchify.to_tokens(latents, patch)
     assert tokens.shape == (2, np.prod(grid), 3 * np.prod(patch))
     np.testing.assert_array_equal(patchify.from_tokens(tokens, grid, patch), latents)
