@@ -18,6 +18,7 @@ from sora_jax.cli import (
     animate,
     doctor,
     evaluate,
+    export,
     extend,
     generate,
     quickstart,
@@ -36,6 +37,7 @@ VERBS: dict[str, ModuleType] = {
     "animate": animate,
     "extend": extend,
     "evaluate": evaluate,
+    "export": export,
     "doctor": doctor,
 }
 EXIT_CODES = """exit codes:
