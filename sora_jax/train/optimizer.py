@@ -30,12 +30,12 @@ def make_optimizer(cfg: OptimizerConfig, steps: int) -> optax.GradientTransforma
     if cfg.name == "adamw":
         update = optax.adamw(rate, b2=cfg.b2, weight_decay=cfg.weight_decay)
     elif cfg.name == "muon":
-        matrix_rate = schedule(cfg, cfg.matrix_rate, steps)
-        muon = optax.contrib.muon(
-            matrix_rate, ns_steps=cfg.ns_steps, muon_weight_dimension_numbers=matrices
-        )
-        update = optax.partition(
-            {"matrix": in_bfloat16(muon), "other": optax.adam(rate, b2=cfg.b2)}, _labels
+        update = optax.contrib.muon(
+            schedule(cfg, cfg.matrix_rate, steps),
+            adam_learning_rate=rate,
+            adam_b2=cfg.b2,
+            ns_steps=cfg.ns_steps,
+            muon_weight_dimension_numbers=matrices,
         )
     else:
         raise UsageError(f"optimizer {cfg.name!r} is not known; use one of {OPTIMIZERS}")
@@ -53,23 +53,6 @@ def schedule(cfg: OptimizerConfig, rate: float, steps: int) -> optax.Schedule:
         ],
         [cfg.warmup, max(steps - fall, cfg.warmup)],
     )
-
-
-def in_bfloat16(tx: optax.GradientTransformation) -> optax.GradientTransformation:
-    """`tx` on bfloat16 gradients and state: twice as fast where it multiplies matrices.
-
-    Muon's update is orthogonalised, so the scale and the last bits of its momentum do not matter.
-    """
-
-    def init(params):
-        return tx.init(_cast(params, jnp.bfloat16))
-
-    def update(updates, state, params=None):
-        half = _cast(params, jnp.bfloat16)
-        updates, state = tx.update(_cast(updates, jnp.bfloat16), state, half)
-        return _cast(updates, jnp.float32), state
-
-    return optax.GradientTransformation(init, update)
 
 
 def matrices(params: dict) -> dict:
@@ -92,17 +75,3 @@ def power_ema(ema: dict, params: dict, step: jax.Array, gamma: float) -> dict:
     """EMA whose memory is a fixed share of the run (Karras et al. 2024, eq. 3); `step` from 0."""
     beta = (1 - 1 / (step.astype(jnp.float32) + 1)) ** (gamma + 1)
     return jax.tree.map(lambda e, p: p + beta * (e - p), ema, params)
-
-
-def _labels(params: dict) -> dict:
-    found = matrices(params)
-    return jax.tree.map(
-        lambda leaf, dims: "other" if dims is None else "matrix",
-        params,
-        found,
-        is_leaf=lambda leaf: leaf is None,
-    )
-
-
-def _cast(tree, dtype):
-    return jax.tree.map(lambda leaf: leaf.astype(dtype), tree)
