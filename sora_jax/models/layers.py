@@ -66,7 +66,7 @@ class Dense(nnx.Module):
 class Conv(nnx.Module):
     """3x3 convolution of B H W C, stride 1, zero padding: one product over nine shifted copies.
 
-    On a CPU the backward pass of XLA's convolution runs at half the rate of this product's.
+    So its backward pass is that of `matmul`, with cotangents in the compute dtype.
     """
 
     def __init__(
