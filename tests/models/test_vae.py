@@ -14,7 +14,7 @@ from tests.tiny_model import tiny_parts
 @pytest.fixture(scope="module")
 def tiny():
     parts = tiny_parts()
-    return parts["model"], parts["params"]["vae"]
+    return parts["model"], jax.tree.map(jnp.asarray, parts["params"]["vae"])
 
 
 @pytest.fixture(scope="module")

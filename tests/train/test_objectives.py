@@ -19,7 +19,7 @@ from sora_jax.train.objectives import (
 from tests.tiny_model import tiny_parts
 
 PARTS = tiny_parts()
-MODEL, PARAMS = PARTS["model"], PARTS["params"]["dit"]
+MODEL, PARAMS = PARTS["model"], jax.tree.map(jnp.asarray, PARTS["params"]["dit"])
 PATCH = (1, 1, 1)
 ALONE = RowSize(tokens=24, frames=6, text=10, clips=1)
 TOGETHER = RowSize(tokens=24, frames=6, text=10, clips=2)
@@ -89,7 +89,7 @@ def test_the_vae_loss_falls_with_the_error_it_reports():
     from sora_jax.models import network
     from sora_jax.models.vae.vae import VAE
 
-    params = PARTS["params"]["vae"]
+    params = jax.tree.map(jnp.asarray, PARTS["params"]["vae"])
     video = np.random.default_rng(0).integers(0, 256, (2, 8, 16, 16, 3)).astype(np.uint8)
     batch = {"video": jnp.asarray(video), "sample_id": jnp.arange(2)}
     loss_fn = vae_objective(MODEL.vae, VAELossConfig(latent_noise=0.0))
