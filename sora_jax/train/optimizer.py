@@ -62,7 +62,7 @@ def matrices(params: dict) -> dict:
     dim of stacked layers is neither.
     """
 
-    def find(path: tuple, leaf: jax.Array):
+    def find(path: tuple, leaf: jax.Array | jax.ShapeDtypeStruct):
         keys = [entry.key for entry in path]
         if keys[-1] != "kernel" or not {"blocks", "levels"} & set(keys):
             return None

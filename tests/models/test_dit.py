@@ -102,7 +102,7 @@ def test_each_parameter_names_all_its_dims(tiny):
     _, abstract, names = network.graph(network.Denoiser, tiny.model)
     flat = zip(jax.tree.leaves(abstract), jax.tree.leaves(names), strict=True)
     assert all(len(spec) == len(leaf.shape) for leaf, spec in flat)
-    assert names["dit"]["blocks"]["up"]["kernel"] == ("layers", "embed", "mlp")
+    assert tuple(names["dit"]["blocks"]["up"]["kernel"]) == ("layers", "embed", "mlp")
 
 
 def test_scanned_layers_equal_a_python_loop(key):

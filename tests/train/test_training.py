@@ -121,7 +121,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_state(tmp_path):
     state, metrics = built.step_fn(state, meshes.put_batch(one_device(), rows[0]))
     assert metrics["skipped"] == 1
     jax.tree.map(np.testing.assert_array_equal, before, jax.device_get(state.params))
-    with pytest.raises(RunError, match="not finite at step 1"):
+    with pytest.raises(RunError, match="not finite by step 1"):
         runner.run(
             dit_run._plan(cfg),
             rows,
