@@ -93,7 +93,7 @@ def train_vae(
         params,
         measure_latents(cfg.vae, params, videos[:LINEAR_CLIPS]),
         psnr(cfg.vae, params, heldout),
-        _decibels(linear_error),
+        _decibels(float(linear_error)),
         result,
     )
 
@@ -104,7 +104,7 @@ def psnr(cfg: VAEConfig, params: Params, videos: NDArray[np.uint8]) -> float:
     for batch in _batches(videos):
         out = np.clip(_reconstruct(cfg, params, batch), -1, 1)
         errors.append(np.mean(np.square(out - batch), axis=(1, 2, 3, 4)))
-    return _decibels(np.mean(np.concatenate(errors)))
+    return _decibels(float(np.mean(np.concatenate(errors))))
 
 
 def measure_latents(cfg: VAEConfig, params: Params, videos: NDArray[np.uint8]) -> LatentStats:

@@ -22,7 +22,9 @@ PATCH = (1, 1, 1)
 @pytest.fixture(scope="module")
 def tiny():
     parts = tiny_parts()
-    return types.SimpleNamespace(model=parts["model"], params=jax.tree.map(jnp.asarray, parts["params"]["dit"]))
+    return types.SimpleNamespace(
+        model=parts["model"], params=jax.tree.map(jnp.asarray, parts["params"]["dit"])
+    )
 
 
 def make_clip(seed: int, chunks: int = 2, side: int = 2, words: int = 3) -> Clip:

@@ -27,7 +27,7 @@ from sora_jax.train.objectives import DiffusionConfig
 from sora_jax.train.optimizer import OptimizerConfig
 from tests.train.helpers import one_device
 
-STEPS = 300
+STEPS = 1300
 
 
 def linear_vae(videos, channels: int):
@@ -47,7 +47,7 @@ def test_four_clips_are_learned_by_heart(tmp_path):
     videos = np.stack([render(scene) for scene in scenes])
     texts = [captions(scene, 0)[0].text for scene in scenes]
     tokenizer = Tokenizer.from_captions(texts * 2, max_tokens=16)
-    vae_cfg, vae = linear_vae(videos, channels=48)
+    vae_cfg, vae = linear_vae(videos, channels=64)
     model = ModelConfig(
         vae=vae_cfg,
         dit=DiTConfig(width=64, depth=3, num_heads=2, dtype="float32"),
@@ -59,11 +59,11 @@ def test_four_clips_are_learned_by_heart(tmp_path):
             max_tokens=16,
             dtype="float32",
         ),
-        latents=LatentStats.identity(48),
+        latents=LatentStats.identity(64),
     )
     model = dataclasses.replace(model, latents=vae_run.measure_latents(vae_cfg, vae, videos))
     sampling = SamplingConfig(
-        num_frames=16, size=(32, 32), fps=8.0, steps=12, cfg_scale=1.0, shift=4.0
+        num_frames=16, size=(32, 32), fps=8.0, steps=24, cfg_scale=1.0, shift=4.0
     )
     bundle = Bundle(
         model=model,
