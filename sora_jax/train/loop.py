@@ -87,7 +87,8 @@ def fit(
     """
     step = int(state.step)
     pending: tuple[int, dict] | None = None
-    began, timed_from, beside, skipped = None, step, 0.0, 0
+    began, timed_from, beside = None, step, 0.0
+    skipped: Any = 0
 
     with _stop_on_interrupt() as stop:
         while step < cfg.steps:
