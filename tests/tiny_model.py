@@ -1,6 +1,7 @@
 """A model of a few thousand random weights, for tests of everything that stands on a bundle."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from sora_jax.export.bundle import write_bundle
@@ -39,6 +40,17 @@ def tiny_parts() -> dict:
         num_frames=16, size=(16, 16), fps=8.0, steps=3, solver="euler", cfg_scale=2.0
     )
     return dict(model=model, params=params, tokenizer=tokenizer, sampling=sampling, card="# Tiny\n")
+
+
+def without_networks(vae: dict) -> dict:
+    """VAE params whose networks give 0, so that only the linear maps are left."""
+    left = {}
+    for name, part in vae.items():
+        left[name] = dict(part)
+        if "network" in part:
+            output = jax.tree.map(jnp.zeros_like, part["network"]["output"])
+            left[name]["network"] = part["network"] | {"output": output}
+    return left
 
 
 def write_tiny(directory, **changes):

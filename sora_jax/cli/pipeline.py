@@ -35,7 +35,7 @@ from sora_jax.generate.t2v import generate
 from sora_jax.models.network import LatentStats, ModelConfig
 from sora_jax.models.text.tokenizer import Tokenizer
 from sora_jax.sharding import mesh as meshes
-from sora_jax.train import writers
+from sora_jax.train import flops, writers
 from sora_jax.train.dit_run import DiTTraining, LatentClips, step_flops, train_dit
 from sora_jax.train.loop import Result
 from sora_jax.train.vae_run import TrainedVAE, VAETraining, train_vae
@@ -83,6 +83,7 @@ class Trained:
     steps_per_second: float
     compiles: int
     matmul_flops: int  # of a step
+    matmul_rate: float  # FLOP/s of float32 products of this machine, just before the training
 
 
 def open_run(cfg: ExperimentConfig, workdir: Path, wandb_mode: writers.Mode = "offline") -> Run:
@@ -113,6 +114,7 @@ def train(run: Run) -> Trained:
     vae = run_vae(run, data, mesh)
     model = build_model(cfg, vae.stats, tokenizer)
     latents = encode_latents(run, data, model, vae.params)
+    rate = flops.matmul_rate()
     result, flops_per_step = run_dit(run, model, latents, tokenizer, vae.params, mesh)
     dit = jax.device_get(result.state.ema)
     export(run, model, {"vae": vae.params, "dit": dit}, tokenizer)
@@ -123,6 +125,7 @@ def train(run: Run) -> Trained:
         steps_per_second=result.steps_per_second,
         compiles=result.compiles,
         matmul_flops=flops_per_step,
+        matmul_rate=rate,
     )
     path = run.workdir / "trained.json"
     if result.compiles == 0 and path.exists():  # trained before: only read this time
@@ -341,10 +344,10 @@ def _bundle(run: Run, model: ModelConfig, params: dict[str, Params], tokenizer) 
     )
 
 
-def _writers(run: Run, workdir: Path, title: str, start: int, steps: int) -> list[writers.Writer]:
+def _writers(run: Run, workdir: Path, title: str, progress: float) -> list[writers.Writer]:
     opened: list[writers.Writer] = [
         writers.JsonLines(workdir / "metrics.jsonl"),
-        writers.Progress(title, steps, start),
+        writers.Progress(title, progress),
     ]
     if run.wandb_mode != "disabled":
         name = f"{run.cfg.name}-{workdir.name}"

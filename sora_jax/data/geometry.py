@@ -5,6 +5,7 @@ Only numpy: loader threads call it, and so does anything that has no accelerator
 """
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -30,10 +31,12 @@ class ClipGeometry:
     """float32 (n, NUM_META): fps and seconds in `META_UNITS`, then zeros; equal for all chunks."""
 
 
+@functools.lru_cache(maxsize=256)
 def clip_geometry(grid: tuple[int, int, int], fps: float, size: tuple[int, int]) -> ClipGeometry:
     """Geometry of `size` (height, width) pixels on a latent `grid` (chunks, rows, columns).
 
-    The sides of a latent follow from both: height / rows and width / columns pixels.
+    The sides of a latent follow from both: height / rows and width / columns pixels. Kept, since
+    most clips share a geometry: the arrays must not be written to.
     """
     num_chunks, rows, columns = grid
     height, width = size

@@ -19,8 +19,9 @@ UNIFORM_EDGE = 1e-5  # draws are in (edge, 1 - edge), where logits and normals a
 class NoiseConfig:
     """Distribution of noise levels over clips and over the frames of a clip."""
 
-    mean: float = 2.0
-    """Mean logit of sigma; 2 is a level of .88. Layout and motion are decided at such levels."""
+    mean: float = 1.0
+    """Mean logit of sigma; 1 is a level of .73, for latents of mean variance 1. Layout and motion
+    are decided above it, outlines below."""
     spread: float = 1.6
     """Standard deviation in logits."""
     uniform_share: float = 0.1

@@ -1,5 +1,6 @@
 """Checkpoints: the state and the position in the data, together or not at all (Orbax)."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,14 @@ import orbax.checkpoint as ocp
 from sora_jax.errors import RunError
 
 KEEP = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Position:
+    """Where a run stands."""
+
+    next_batch: int = 0
+    progress: float = 0.0  # share of the run that is done; 1 once it is complete
 
 
 class Checkpoints:
@@ -26,12 +35,13 @@ class Checkpoints:
         """The newest complete step."""
         return self._manager.latest_step()
 
-    def save(self, step: int, state: Any, next_batch: int) -> None:
+    def save(self, step: int, state: Any, position: Position) -> None:
         """Start to write; an error of the write before shows here. Raises RunError (disk full)."""
         if step == self.latest:
             return
         args = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), data=ocp.args.JsonSave({"next_batch": next_batch})
+            state=ocp.args.StandardSave(state),
+            data=ocp.args.JsonSave(dataclasses.asdict(position)),
         )
         try:
             self._manager.save(step, args=args)
@@ -45,8 +55,8 @@ class Checkpoints:
         except (OSError, ValueError) as error:
             raise self._failed(self.latest, error) from error
 
-    def restore(self, abstract: Any, shardings: Any) -> tuple[Any, int]:
-        """(state, next_batch) of the newest step, every leaf where `shardings` says."""
+    def restore(self, abstract: Any, shardings: Any) -> tuple[Any, Position]:
+        """(state, position) of the newest step, every leaf where `shardings` says."""
         target = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             abstract,
@@ -62,7 +72,7 @@ class Checkpoints:
                 f"checkpoint {self.latest} in {self._directory} can't be read "
                 f"({_first_line(error)}); remove it to go on from an older one"
             ) from error
-        return found["state"], found["data"]["next_batch"]
+        return found["state"], Position(**found["data"])
 
     def close(self) -> None:
         self._manager.close()

@@ -129,7 +129,7 @@ def train_dit(
     *,
     workdir: Path,
     mesh: meshes.Mesh,
-    writers: Callable[[int, int], Sequence[Writer]],
+    writers: Callable[[float], Sequence[Writer]],
     samples: Callable[[int, Params], dict[str, Path]] | None = None,
 ) -> loop.Result:
     """Train on `train`, with the loss on `heldout` at fixed levels and noise; resumes by itself."""
@@ -171,9 +171,9 @@ def _plan(cfg: DiTTraining) -> runner.Plan:
 
 def step_flops(cfg: DiTTraining, clips: LatentClips, tokenizer: Tokenizer) -> int:
     """FLOPs of the matrix products of one training step, the optimizer's included."""
-    built = runner.build(_plan(cfg), meshes.make_mesh(meshes.MeshConfig()), steps=1000)
+    built = runner.build(_plan(cfg), meshes.make_mesh(meshes.MeshConfig()))
     batch = make_rows(cfg, clips, tokenizer, seed=0)[0]
-    return flops.matmul_flops(built.step_fn, built.abstract, batch)
+    return flops.matmul_flops(built.step_fn, built.abstract, batch, 0.0)
 
 
 def _tokens(tokenizer: Tokenizer, captions: list[tuple[str, float, float]]):

@@ -13,11 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
-import numpy as np
 
 from sora_jax.errors import RunError
 from sora_jax.sharding import mesh as meshes
-from sora_jax.train.checkpoint import Checkpoints
+from sora_jax.train.checkpoint import Checkpoints, Position
 from sora_jax.train.state import TrainState
 from sora_jax.train.step import TrainStep
 from sora_jax.train.writers import Writer
@@ -41,8 +40,8 @@ class BatchSource(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    steps: int = 0  # 0: as many as fit in the minutes, measured when the run starts
-    minutes: float = 10.0
+    steps: int = 0  # 0: as many as fit in the minutes
+    minutes: float = 10.0  # of wall time: steps, evaluation, samples and compiling
     batch_size: int = 16  # rows over all devices
     log_every: int = 50
     checkpoint_every: int = 1000
@@ -57,6 +56,7 @@ class Hooks:
 
     evaluate: Callable[[TrainState], dict[str, float]] | None = None
     samples: Callable[[int, TrainState], dict] | None = None  # -> video files by name
+    writers: Sequence[Writer] = ()
 
 
 @dataclasses.dataclass
@@ -69,76 +69,91 @@ class Result:
     compiles: int  # of the train step
 
 
+class Clock:
+    """How much of a run is done: by its steps, or by its time if it was given in minutes.
+
+    A run in minutes ends when they are over, however fast the machine is and whatever slows it down
+    on the way; the rates follow, since they fall with this share and not with the step.
+    """
+
+    def __init__(self, cfg: LoopConfig, done: float = 0.0):
+        self._steps, self._seconds = cfg.steps, cfg.minutes * 60
+        self._start = time.perf_counter() - done * self._seconds
+
+    def __call__(self, step: int) -> float:
+        """Share of the run that is done after `step` steps; 1 is the end."""
+        if self._steps:
+            return min(step / self._steps, 1.0)
+        return min((time.perf_counter() - self._start) / self._seconds, 1.0)
+
+
 def fit(
     step_fn: TrainStep,
     state: TrainState,
     batches: BatchSource,
     cfg: LoopConfig,
     *,
+    clock: Clock,
     mesh: meshes.Mesh,
     checkpoints: Checkpoints,
-    writers: Sequence[Writer],
     hooks: Hooks,
 ) -> Result:
-    """Train until `cfg.steps`.
+    """Train until the clock says 1.
 
     Raises Stopped after Ctrl-C and RunError for a loss that is not finite; in both cases the newest
     good state is on disk.
     """
     step = int(state.step)
+    progress = clock(step)
     pending: tuple[int, dict] | None = None
     began, timed_from, beside = None, step, 0.0
     skipped: Any = 0
 
     with _stop_on_interrupt() as stop:
-        while step < cfg.steps:
+        while progress < 1:
             batch = meshes.put_batch(mesh, next(batches))
-            state, metrics = step_fn(state, batch)
+            state, metrics = step_fn(state, batch, progress)
             step += 1
+            progress = clock(step)
             # Counted on the device: a step between two log lines is not overlooked.
             skipped = metrics["skipped"] = skipped + metrics["skipped"]
 
             if began is None:  # the first step compiles
                 jax.block_until_ready(metrics)
                 began, timed_from = time.perf_counter(), step
-            if step % cfg.log_every == 0 or step == cfg.steps:
-                _write(writers, pending)
-                pending = (step, metrics)
+            if step % cfg.log_every == 0 or progress == 1:
+                _write(hooks.writers, pending)
+                pending = (step, metrics | {"progress": progress})
             hooks_from = time.perf_counter()
-            if hooks.evaluate and (step % cfg.eval_every == 0 or step == cfg.steps):
-                figures = hooks.evaluate(state)
-                for writer in writers:
-                    writer.scalars(step, figures)
-            if hooks.samples and (step % cfg.eval_every == 0 or step == cfg.steps):
-                paths = hooks.samples(step, state)
-                for writer in writers:
-                    writer.videos(step, paths)
-            if step % cfg.checkpoint_every == 0:
-                checkpoints.save(step, state, batches.next_batch)
+            if step % cfg.eval_every == 0 or progress == 1:
+                jax.block_until_ready(metrics)  # steps under way are not the hooks' time
+                hooks_from = time.perf_counter()
+                _run_hooks(hooks, step, state)
+            # A run that is complete is saved below, so that it is found complete.
+            if step % cfg.checkpoint_every == 0 and progress < 1:
+                checkpoints.save(step, state, Position(batches.next_batch, progress))
             beside += time.perf_counter() - hooks_from
-            if stop.requested and step < cfg.steps:
-                _write(writers, pending)
-                checkpoints.save(step, state, batches.next_batch)
+            if stop.requested and progress < 1:
+                _write(hooks.writers, pending)
+                checkpoints.save(step, state, Position(batches.next_batch, progress))
                 checkpoints.wait()
-                raise Stopped(f"stopped at step {step} of {cfg.steps}; the same command goes on")
-        _write(writers, pending)
+                raise Stopped(f"stopped at step {step}, {progress:.0%}; the same command goes on")
+        _write(hooks.writers, pending)
     rate = 0.0 if began is None else (step - timed_from) / (time.perf_counter() - began - beside)
-    checkpoints.save(step, state, batches.next_batch)
+    checkpoints.save(step, state, Position(batches.next_batch, progress))
     checkpoints.wait()
     return Result(state, step, rate, step_fn._cache_size())
 
 
-def measure(step_fn: TrainStep, state: TrainState, batch: Any, num: int = 20) -> float:
-    """Seconds of a step, compiling apart: the median of `num`. Uses up `state`."""
-    state, metrics = step_fn(state, batch)
-    jax.block_until_ready(metrics)
-    times = []
-    for _ in range(num):
-        start = time.perf_counter()
-        state, metrics = step_fn(state, batch)
-        jax.block_until_ready(metrics)
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
+def _run_hooks(hooks: Hooks, step: int, state: TrainState) -> None:
+    if hooks.evaluate:
+        figures = hooks.evaluate(state)
+        for writer in hooks.writers:
+            writer.scalars(step, figures)
+    if hooks.samples:
+        paths = hooks.samples(step, state)
+        for writer in hooks.writers:
+            writer.videos(step, paths)
 
 
 def _write(writers: Sequence[Writer], pending: tuple[int, dict] | None) -> None:

@@ -17,22 +17,24 @@ class OptimizerConfig:
     rate: float = 1.5e-3  # of Adam
     matrix_rate: float = 5e-3  # of Muon, for the matrices of blocks
     warmup: int = 50  # steps of linear warm-up
-    cooldown: float = 0.35  # last share of the steps, in which the rate falls linearly to 0
+    cooldown: float = 0.35  # last share of the run, in which the rate falls linearly to 0
     b2: float = 0.98  # Adam's second-moment decay
     weight_decay: float = 0.0  # of adamw
     clip: float = 1.0  # bound on the global gradient norm
     ns_steps: int = 5  # Newton-Schulz iterations of Muon
 
 
-def make_optimizer(cfg: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """The optimizer for a run of `steps`. Raises UsageError for a name not in OPTIMIZERS."""
-    rate = schedule(cfg, cfg.rate, steps)
+def make_optimizer(cfg: OptimizerConfig) -> optax.GradientTransformation:
+    """The optimizer at its full rates; a step scales its updates by `rate_factor`.
+
+    Raises UsageError for a name not in OPTIMIZERS.
+    """
     if cfg.name == "adamw":
-        update = optax.adamw(rate, b2=cfg.b2, weight_decay=cfg.weight_decay)
+        update = optax.adamw(cfg.rate, b2=cfg.b2, weight_decay=cfg.weight_decay)
     elif cfg.name == "muon":
         update = optax.contrib.muon(
-            schedule(cfg, cfg.matrix_rate, steps),
-            adam_learning_rate=rate,
+            cfg.matrix_rate,
+            adam_learning_rate=cfg.rate,
             adam_b2=cfg.b2,
             ns_steps=cfg.ns_steps,
             muon_weight_dimension_numbers=matrices,
@@ -42,17 +44,15 @@ def make_optimizer(cfg: OptimizerConfig, steps: int) -> optax.GradientTransforma
     return optax.chain(optax.clip_by_global_norm(cfg.clip), update)
 
 
-def schedule(cfg: OptimizerConfig, rate: float, steps: int) -> optax.Schedule:
-    """Warm-up, constant, linear fall to 0 over the last `cooldown` of the steps."""
-    fall = max(int(cfg.cooldown * steps), 1)
-    return optax.join_schedules(
-        [
-            optax.linear_schedule(0.0, rate, cfg.warmup),
-            optax.constant_schedule(rate),
-            optax.linear_schedule(rate, 0.0, fall),
-        ],
-        [cfg.warmup, max(steps - fall, cfg.warmup)],
-    )
+def rate_factor(cfg: OptimizerConfig, step: jax.Array, progress: jax.Array) -> jax.Array:
+    """What the rates are multiplied by: warm-up over steps, 1, linear fall to 0 at the end.
+
+    `progress` is the share of the run that is done, in [0, 1]: the program does not know how many
+    steps the run will have.
+    """
+    rise = (step + 1) / max(cfg.warmup, 1)
+    fall = (1 - progress) / max(cfg.cooldown, 1e-6)
+    return jnp.clip(jnp.minimum(rise, fall), 0, 1).astype(jnp.float32)
 
 
 def matrices(params: dict) -> dict:

@@ -1,7 +1,6 @@
 """One run of the loop: set-up, resume, and steps from minutes. The same for every model."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,18 +8,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sora_jax import files
 from sora_jax.arrays import Params
 from sora_jax.errors import UsageError
 from sora_jax.models import network
 from sora_jax.sharding import mesh as meshes
 from sora_jax.train import loop, state, step
-from sora_jax.train.checkpoint import Checkpoints
+from sora_jax.train.checkpoint import Checkpoints, Position
 from sora_jax.train.objectives import LossFn
 from sora_jax.train.optimizer import OptimizerConfig, make_optimizer
 from sora_jax.train.writers import Writer
-
-LENGTH = "steps.json"  # of a run whose length was given in minutes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +33,7 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Built:
-    """A plan on a mesh, for a run of known length."""
+    """A plan on a mesh."""
 
     step_fn: step.TrainStep
     fresh: Callable[[], state.TrainState]
@@ -45,8 +41,8 @@ class Built:
     shardings: state.TrainState
 
 
-def build(plan: Plan, mesh: meshes.Mesh, steps: int) -> Built:
-    """The compiled-to-be step and the sharded state of a run of `steps`.
+def build(plan: Plan, mesh: meshes.Mesh) -> Built:
+    """The compiled-to-be step and the sharded state.
 
     Raises UsageError for a batch that the mesh can't divide.
     """
@@ -57,7 +53,7 @@ def build(plan: Plan, mesh: meshes.Mesh, steps: int) -> Built:
             f"{-(-rows // shards) * shards}"
         )
 
-    tx = make_optimizer(plan.optimizer, steps)
+    tx = make_optimizer(plan.optimizer)
     _, _, names = network.graph(plan.make, plan.model)
     # Drawn once, outside jit: every mesh starts from the same bits.
     params = jax.tree.map(jnp.asarray, plan.init(jax.random.key(plan.loop.seed)))
@@ -68,7 +64,7 @@ def build(plan: Plan, mesh: meshes.Mesh, steps: int) -> Built:
         make = jax.jit(lambda p: state.fresh(p, tx, plan.loop.seed), out_shardings=shardings)
         return make(params)
 
-    step_fn = step.make_train_step(plan.loss_fn, tx, shardings, plan.loop.ema_gamma)
+    step_fn = step.make_train_step(plan.loss_fn, plan.optimizer, shardings, plan.loop.ema_gamma)
     return Built(step_fn, fresh, abstract, shardings)
 
 
@@ -78,51 +74,37 @@ def run(
     *,
     workdir: Path,
     mesh: meshes.Mesh,
-    writers: Callable[[int, int], Sequence[Writer]],
+    writers: Callable[[float], Sequence[Writer]],
     hooks: loop.Hooks,
 ) -> loop.Result:
     """Train to the end, from the newest checkpoint in `workdir` if there is one.
 
-    `writers(start, steps)` opens the writers once the length of the run is known.
+    `writers(progress)` opens the writers of a run of which that share is done. Raises UsageError
+    for a length in minutes on several hosts, whose clocks differ.
     """
+    if not plan.loop.steps and jax.process_count() > 1:
+        raise UsageError("loop.steps is 0 (a length in minutes) on several hosts; give the steps")
     workdir.mkdir(parents=True, exist_ok=True)
     checkpoints = Checkpoints(workdir / "checkpoints")
-    steps = plan.loop.steps or _length(plan, batches, workdir, mesh)
-    built = build(plan, mesh, steps)
+    built = build(plan, mesh)
     if checkpoints.latest is None:
-        start, next_batch = built.fresh(), 0
+        start, position = built.fresh(), Position()
     else:
-        start, next_batch = checkpoints.restore(built.abstract, built.shardings)
-    batches.seek(next_batch)
-    done = int(start.step)
-    opened = writers(done, steps) if done < steps else []
-
-    cfg = dataclasses.replace(plan.loop, steps=steps)
+        start, position = checkpoints.restore(built.abstract, built.shardings)
+    batches.seek(position.next_batch)
+    opened = writers(position.progress) if position.progress < 1 else []
     try:
         return loop.fit(
             built.step_fn,
             start,
             batches,
-            cfg,
+            plan.loop,
+            clock=loop.Clock(plan.loop, position.progress),
             mesh=mesh,
             checkpoints=checkpoints,
-            writers=opened,
-            hooks=hooks,
+            hooks=dataclasses.replace(hooks, writers=opened),
         )
     finally:
         for writer in opened:
             writer.close()
         checkpoints.close()
-
-
-def _length(plan: Plan, batches: loop.BatchSource, workdir: Path, mesh: meshes.Mesh) -> int:
-    """Steps that fit in the minutes on this machine: measured once, then kept with the run."""
-    path = workdir / LENGTH
-    if path.exists():
-        return json.loads(path.read_text())["steps"]
-    built = build(plan, mesh, steps=1000)
-    batch = meshes.put_batch(mesh, next(batches))
-    seconds = loop.measure(built.step_fn, built.fresh(), batch)
-    steps = max(int(plan.loop.minutes * 60 / seconds), 2 * plan.optimizer.warmup)
-    files.write_text(path, json.dumps({"steps": steps, "seconds_per_step": seconds}) + "\n")
-    return steps

@@ -6,34 +6,39 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from sora_jax.arrays import Scalar
 from sora_jax.train.objectives import LossFn, Metrics
-from sora_jax.train.optimizer import power_ema
+from sora_jax.train.optimizer import OptimizerConfig, make_optimizer, power_ema, rate_factor
 from sora_jax.train.state import TrainState
 
 
 @runtime_checkable
 class TrainStep(Protocol):
-    """The jitted update."""
+    """The jitted update; `progress` is the share of the run that is done, in [0, 1)."""
 
-    def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, Metrics]: ...
+    def __call__(
+        self, state: TrainState, batch: Any, progress: float
+    ) -> tuple[TrainState, Metrics]: ...
 
     def _cache_size(self) -> int: ...  # programs compiled so far, as of `jax.jit`
 
 
 def make_train_step(
-    loss_fn: LossFn, tx: optax.GradientTransformation, shardings: TrainState, ema_gamma: float
+    loss_fn: LossFn, optimizer: OptimizerConfig, shardings: TrainState, ema_gamma: float
 ) -> TrainStep:
     """The update, sharded as `shardings` says; the old state's memory is reused.
 
     An update that is not finite is not applied and counts as `skipped`; the loop decides.
     """
+    tx = make_optimizer(optimizer)
 
-    def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, batch: Any, progress: Scalar) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         (loss, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, batch, key)
         norm = optax.global_norm(grads)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        factor = rate_factor(optimizer, state.step, progress)
+        params = jax.tree.map(lambda p, u: p + factor * u, state.params, updates)
         ema = power_ema(state.ema, params, state.step, ema_gamma)
         new = TrainState(
             step=state.step + 1, params=params, ema=ema, opt_state=opt_state, key=state.key

@@ -55,7 +55,7 @@ def train_vae(
     *,
     workdir: Path,
     mesh: meshes.Mesh,
-    writers: Callable[[int, int], Sequence[Writer]],
+    writers: Callable[[float], Sequence[Writer]],
 ) -> TrainedVAE:
     """Train on `videos` (N T H W 3), measure on `heldout`; goes on from `workdir/checkpoints`."""
     codec = linear.fit(_folded(videos[:LINEAR_CLIPS], cfg.vae), cfg.vae.channels)

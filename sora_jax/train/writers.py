@@ -82,24 +82,25 @@ class Wandb:
 
 
 class Progress:
-    """A bar on standard error with the loss and the time that is left."""
+    """A bar on standard error: share of the run, time that is left, step and loss."""
 
-    def __init__(self, title: str, total: int, start: int, stream: TextIO = sys.stderr):
+    def __init__(self, title: str, done: float = 0.0, stream: TextIO = sys.stderr):
         self._bar = tqdm.tqdm(
-            total=total,
-            initial=start,
+            total=1.0,
+            initial=done,
             desc=title,
             file=stream,
-            unit="step",
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
             dynamic_ncols=True,
             mininterval=0.5 if stream.isatty() else 20,
         )
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        self._bar.set_postfix(
-            {k: f"{values[k]:.4g}" for k in ("loss", "psnr") if k in values}, refresh=False
-        )
-        self._bar.update(step - self._bar.n)
+        if "progress" not in values:  # figures of an evaluation
+            return
+        shown = {k: f"{values[k]:.4g}" for k in ("loss", "psnr") if k in values}
+        self._bar.set_postfix({"step": step} | shown, refresh=False)
+        self._bar.update(values["progress"] - self._bar.n)
 
     def videos(self, step: int, paths: dict[str, Path]) -> None:
         """A terminal shows no videos."""

@@ -16,7 +16,7 @@ POSITION = jnp.linspace(0, 1, 4)
 
 
 def draw(num=4000, position=POSITION, **changes):
-    cfg = dataclasses.replace(NoiseConfig(), **changes)
+    cfg = dataclasses.replace(NoiseConfig(mean=2.0), **changes)
     keys = jax.random.split(jax.random.key(0), num)
     return np.asarray(_draw(keys, cfg, position))
 

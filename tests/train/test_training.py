@@ -19,7 +19,7 @@ from tests.train.helpers import TOKENIZER, one_device, tiny_clips, tiny_training
 
 
 def build(cfg, mesh):
-    return runner.build(dit_run._plan(cfg), mesh, cfg.loop.steps)
+    return runner.build(dit_run._plan(cfg), mesh)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_eight_devices_equal_one(axes):
         built = build(cfg, mesh)
         state, losses = built.fresh(), []
         for i in range(2):
-            state, metrics = built.step_fn(state, meshes.put_batch(mesh, rows[i]))
+            state, metrics = built.step_fn(state, meshes.put_batch(mesh, rows[i]), 0.0)
             losses.append(float(metrics["loss"]))
         results.append((losses, jax.device_get(state.params)))
     np.testing.assert_allclose(results[1][0], results[0][0], atol=1e-5)
@@ -70,7 +70,7 @@ def fit(cfg, workdir, interrupt_at=None):
         rows,
         workdir=workdir,
         mesh=one_device(),
-        writers=lambda start, steps: [writers.JsonLines(workdir / "metrics.jsonl")],
+        writers=lambda progress: [writers.JsonLines(workdir / "metrics.jsonl")],
         hooks=loop.Hooks(evaluate=evaluate),
     )
 
@@ -101,10 +101,8 @@ def test_a_checkpoint_goes_onto_another_mesh(tmp_path):
     cfg = tiny_training(steps=2)
     state = fit(cfg, tmp_path).state
     built = build(cfg, meshes.make_mesh(meshes.MeshConfig(fsdp=8)))
-    found, next_batch = Checkpoints(tmp_path / "checkpoints").restore(
-        built.abstract, built.shardings
-    )
-    assert next_batch == 2
+    found, position = Checkpoints(tmp_path / "checkpoints").restore(built.abstract, built.shardings)
+    assert (position.next_batch, position.progress) == (2, 1)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), jax.device_get(found))
     kernel = found.params["dit"]["blocks"]["up"]["kernel"]
     assert len({shard.device for shard in kernel.addressable_shards}) == 8
@@ -118,7 +116,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_state(tmp_path):
     built = build(cfg, one_device())
     state = built.fresh()
     before = jax.device_get(state.params)
-    state, metrics = built.step_fn(state, meshes.put_batch(one_device(), rows[0]))
+    state, metrics = built.step_fn(state, meshes.put_batch(one_device(), rows[0]), 0.0)
     assert metrics["skipped"] == 1
     jax.tree.map(np.testing.assert_array_equal, before, jax.device_get(state.params))
     with pytest.raises(RunError, match="not finite by step 1"):
@@ -127,7 +125,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_state(tmp_path):
             rows,
             workdir=tmp_path,
             mesh=one_device(),
-            writers=lambda start, steps: [],
+            writers=lambda progress: [],
             hooks=loop.Hooks(),
         )
 
@@ -153,13 +151,32 @@ def test_muon_takes_the_matrices_of_blocks_and_no_other():
 
 def test_the_rate_rises_holds_and_falls_to_nothing():
     cfg = optimizer.OptimizerConfig(warmup=10, cooldown=0.5)
-    rate = optimizer.schedule(cfg, 2.0, 100)
-    np.testing.assert_allclose([rate(i) for i in (0, 5, 10, 50, 75, 100)], [0, 1, 2, 2, 1, 0])
+    factors = [optimizer.rate_factor(cfg, i, i / 100) for i in (0, 4, 10, 50, 75, 100)]
+    np.testing.assert_allclose(factors, [0.1, 0.5, 1, 1, 0.5, 0])
+
+
+def test_a_run_in_minutes_ends_with_them_and_goes_on_where_it_was(tmp_path, monkeypatch):
+    """Whatever a step takes: the clock of a resumed run starts at the share that was done."""
+    now = [100.0]
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
+    clock = loop.Clock(loop.LoopConfig(minutes=2.0), done=0.25)
+    assert clock(7) == 0.25
+    now[0] += 60
+    assert clock(8) == 0.75
+    now[0] += 3600
+    assert clock(9) == 1.0
+    assert loop.Clock(loop.LoopConfig(steps=10, minutes=2.0), done=0.2)(5) == 0.5
+
+
+def test_a_run_in_minutes_is_found_complete(tmp_path):
+    cfg = tiny_training(steps=0, minutes=0.02, checkpoint_every=1)
+    assert fit(cfg, tmp_path).steps > 0
+    assert fit(cfg, tmp_path).compiles == 0
 
 
 def test_an_unknown_optimizer_is_named():
     with pytest.raises(UsageError, match="'sgd' is not known"):
-        optimizer.make_optimizer(optimizer.OptimizerConfig(name="sgd"), 10)
+        optimizer.make_optimizer(optimizer.OptimizerConfig(name="sgd"))
 
 
 def test_the_power_ema_forgets_the_start():

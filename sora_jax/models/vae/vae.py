@@ -4,11 +4,12 @@ The encoder sees one chunk at a time, so any set of chunks can be encoded alone 
 latents never depend on what is unknown. The decoder looks at the chunk before, never ahead: both
 stream. Frames are folded into channels, so that all the work is 2-D convolutions and products.
 
-Encoder and decoder are a linear codec plus a network. The linear part starts at the principal
-components of the data (`linear.py`), which is worth minutes of training.
+The decoder is a linear codec plus a network, and so is the encoder if it is deep. The linear part
+starts at the principal components of the data (`linear.py`), which is worth minutes of training.
 """
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,7 @@ class VAEConfig:
     widths: tuple[int, ...]  # of the levels, from fine to coarse; each level halves the picture
     blocks: int  # a level
     mlp_ratio: int = 4
+    deep_encoder: bool = True  # a network beside the linear encoder
     dtype: str = "bfloat16"
 
     @property
@@ -70,98 +72,93 @@ class Block(nnx.Module):
         return x + self.down(jax.nn.silu(self.up(rms_norm(x))))
 
 
-class Encoder(nnx.Module):
-    """Video -> latents, chunk by chunk."""
+class Pyramid(nnx.Module):
+    """Residual blocks at one resolution after another, each twice as coarse or twice as fine."""
 
-    def __init__(self, cfg: VAEConfig, *, rngs: nnx.Rngs):
-        def dense(size, scale=1.0, bias=True):
-            return Dense(
-                size,
-                ("channels_in", "channels_out"),
-                rngs=rngs,
-                dtype=cfg.dtype,
-                scale=scale,
-                bias=bias,
-            )
+    def __init__(
+        self,
+        ends: tuple[int, int],
+        widths: tuple[int, ...],
+        cfg: VAEConfig,
+        *,
+        is_up: bool,
+        rngs: nnx.Rngs,
+    ):
+        """From `ends[0]` channels to `ends[1]`; finer from level to level if `is_up`."""
 
-        self.linear = Dense(
-            (cfg.patch_values, cfg.channels), ("channels_in", None), rngs=rngs, dtype="float32"
-        )
-        self.input = dense((TEMPORAL * cfg.patch**2 * 3, cfg.widths[0]))
-        self.levels = nnx.Dict(
-            {
-                str(i): nnx.Dict({str(j): Block(width, cfg, rngs=rngs) for j in range(cfg.blocks)})
-                for i, width in enumerate(cfg.widths)
-            }
-        )
-        self.downs = nnx.Dict(
-            {
-                str(i): dense((4 * width, cfg.widths[i + 1]))
-                for i, width in enumerate(cfg.widths[:-1])
-            }
-        )
-        self.output = dense((cfg.widths[-1], cfg.channels), scale=0.1)
-        self.cfg = cfg
+        def dense(size, scale=1.0):
+            names = ("channels_in", "channels_out")
+            return Dense(size, names, rngs=rngs, dtype=cfg.dtype, scale=scale)
 
-    def __call__(self, video: Float[Array, "B T H W 3"]) -> Float[Array, "B n h w C"]:
-        linear = self.linear(fold(video, self.cfg.spatial))
-        x = fold(video, self.cfg.patch)
-        batch = x.shape[0]
-        x = self.input(rearrange(x, "b n h w c -> (b n) h w c"))
-        for i in range(len(self.cfg.widths)):
-            for j in range(self.cfg.blocks):
-                x = self.levels[str(i)][str(j)](x)
-            if str(i) in self.downs:
-                x = self.downs[str(i)](rearrange(x, "b (h p) (w q) c -> b h w (p q c)", p=2, q=2))
-        x = self.output(rms_norm(x))
-        return linear + rearrange(x, "(b n) h w c -> b n h w c", b=batch).astype(jnp.float32)
-
-
-class Decoder(nnx.Module):
-    """Latents -> video; causal across chunks."""
-
-    def __init__(self, cfg: VAEConfig, *, rngs: nnx.Rngs):
-        def dense(size, scale=1.0, bias=True):
-            return Dense(
-                size,
-                ("channels_in", "channels_out"),
-                rngs=rngs,
-                dtype=cfg.dtype,
-                scale=scale,
-                bias=bias,
-            )
-
-        widths = cfg.widths[::-1]
-        self.linear = Dense(
-            (cfg.channels, cfg.patch_values), (None, "channels_out"), rngs=rngs, dtype="float32"
-        )
-        self.input = dense((2 * cfg.channels, widths[0]))
+        self.is_up = is_up
+        self.input = dense((ends[0], widths[0]))
         self.levels = nnx.Dict(
             {
                 str(i): nnx.Dict({str(j): Block(width, cfg, rngs=rngs) for j in range(cfg.blocks)})
                 for i, width in enumerate(widths)
             }
         )
-        self.ups = nnx.Dict(
-            {str(i): dense((width, 4 * widths[i + 1])) for i, width in enumerate(widths[:-1])}
+        self.resizes = nnx.Dict(
+            {
+                str(i): dense((this, 4 * after) if self.is_up else (4 * this, after))
+                for i, (this, after) in enumerate(itertools.pairwise(widths))
+            }
         )
-        self.output = dense((widths[-1], TEMPORAL * cfg.patch**2 * 3), scale=0.1)
+        self.output = dense((widths[-1], ends[1]), scale=0.1)
+
+    def __call__(self, x: Float[Array, "B n h w c"]) -> Array:
+        batch = x.shape[0]
+        x = self.input(rearrange(x, "b n h w c -> (b n) h w c"))
+        for i in range(len(self.levels)):
+            for j in range(len(self.levels[str(i)])):
+                x = self.levels[str(i)][str(j)](x)
+            if str(i) in self.resizes:
+                x = self._resize(x, self.resizes[str(i)])
+        x = self.output(rms_norm(x)).astype(jnp.float32)
+        return rearrange(x, "(b n) h w c -> b n h w c", b=batch)
+
+    def _resize(self, x: Float[Array, "B H W C"], dense: Dense) -> Array:
+        if self.is_up:
+            return rearrange(dense(x), "b h w (p q c) -> b (h p) (w q) c", p=2, q=2)
+        return dense(rearrange(x, "b (h p) (w q) c -> b h w (p q c)", p=2, q=2))
+
+
+class Encoder(nnx.Module):
+    """Video -> latents, chunk by chunk; a linear map of each patch, or that and a network."""
+
+    def __init__(self, cfg: VAEConfig, *, rngs: nnx.Rngs):
+        self.linear = Dense(
+            (cfg.patch_values, cfg.channels), ("channels_in", None), rngs=rngs, dtype="float32"
+        )
+        ends = (TEMPORAL * cfg.patch**2 * 3, cfg.channels)
+        self.network = (
+            Pyramid(ends, cfg.widths, cfg, is_up=False, rngs=rngs) if cfg.deep_encoder else None
+        )
+        self.cfg = cfg
+
+    def __call__(self, video: Float[Array, "B T H W 3"]) -> Float[Array, "B n h w C"]:
+        latents = self.linear(fold(video, self.cfg.spatial))
+        if self.network is None:
+            return latents
+        return latents + self.network(fold(video, self.cfg.patch))
+
+
+class Decoder(nnx.Module):
+    """Latents -> video; causal across chunks."""
+
+    def __init__(self, cfg: VAEConfig, *, rngs: nnx.Rngs):
+        self.linear = Dense(
+            (cfg.channels, cfg.patch_values), (None, "channels_out"), rngs=rngs, dtype="float32"
+        )
+        ends = (2 * cfg.channels, TEMPORAL * cfg.patch**2 * 3)
+        self.network = Pyramid(ends, cfg.widths[::-1], cfg, is_up=True, rngs=rngs)
         self.cfg = cfg
 
     def __call__(self, latents: Float[Array, "B n h w C"]) -> Float[Array, "B T H W 3"]:
-        linear = unfold(self.linear(latents), self.cfg.spatial)
         # A chunk sees the one before it: the first sees zeros.
         before = jnp.pad(latents[:, :-1], ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))
-        x = jnp.concatenate([latents, before], -1)
-        batch = x.shape[0]
-        x = self.input(rearrange(x, "b n h w c -> (b n) h w c"))
-        for i in range(len(self.cfg.widths)):
-            for j in range(self.cfg.blocks):
-                x = self.levels[str(i)][str(j)](x)
-            if str(i) in self.ups:
-                x = rearrange(self.ups[str(i)](x), "b h w (p q c) -> b (h p) (w q) c", p=2, q=2)
-        x = rearrange(self.output(rms_norm(x)), "(b n) h w c -> b n h w c", b=batch)
-        return linear + unfold(x.astype(jnp.float32), self.cfg.patch)
+        detail = self.network(jnp.concatenate([latents, before], -1))
+        return unfold(self.linear(latents), self.cfg.spatial) + unfold(detail, self.cfg.patch)
 
 
 class VAE(nnx.Module):
