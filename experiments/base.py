@@ -32,11 +32,11 @@ def get_config(arg: str = "") -> ConfigDict:
                 },
                 "loss": {
                     "l1": 0.1,  # beside the squared error
-                    "latent_noise": 0.1,  # spread; latents have about variance 1
+                    "latent_noise": 0.25,  # largest spread, in units of the latents' own
                     "latent_penalty": 1e-5,
                 },
                 "optimizer": optimizer(matrix_rate=2e-2),
-                "loop": loop(minutes=2.7, batch_size=8),
+                "loop": loop(minutes=3.8, batch_size=8),
             },
             "dit": {
                 "model": {
@@ -61,7 +61,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "diffusion": {
                     "prediction": "x0",  # x0 | velocity: what the output stands for
                     "loss_space": "x0",  # x0 | velocity: where the error is measured
-                    "weight_clip": 4.0,  # largest weight of a squared error of x0
+                    "weight_clip": 20.0,  # largest weight of a squared error of x0
                     "noise": {
                         "mean": 1.0,  # logit of sigma
                         "spread": 1.6,
@@ -87,7 +87,7 @@ def get_config(arg: str = "") -> ConfigDict:
                     "drop_both": 0.02,
                 },
                 "optimizer": optimizer(),
-                "loop": loop(minutes=11.6, batch_size=8, eval_every=4000),
+                "loop": loop(minutes=11.8, batch_size=8, eval_every=4000),
                 "still_share": 0.08,  # clips that begin with a held still image, which is given
                 "global_share": 0.15,  # timed captions replaced by the global one
             },
@@ -97,7 +97,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "fps": 8.0,
                 "steps": 24,
                 "solver": "euler",
-                "cfg_scale": 2.5,  # 1 = off
+                "cfg_scale": 2.0,  # 1 = off
                 "interval": (0.0, 1.0),  # noise levels at which guidance acts
                 "rescale": 0.0,
                 "shift": 2.0,

@@ -160,7 +160,8 @@ class CanvasDiT(nnx.Module):
 
     def _level(self, sigma: Array, canvas: Canvas, text: Array) -> Float[Array, "B F D"]:
         """What a latent frame is modulated by: noise level, text that covers it, meta values."""
-        logit = jnp.log(jnp.clip(sigma, 1e-4, 1.0)) - jnp.log(jnp.clip(1 - sigma, 1e-4, 1.0))
+        # Beyond .995 there is nothing to see and training hardly comes, but sampling begins there.
+        logit = jnp.log(jnp.clip(sigma, 1e-4, 1.0)) - jnp.log(jnp.clip(1 - sigma, 5e-3, 1.0))
         weight = attention.segment_bias(canvas.frame_segment, canvas.text_segment)
         weight = weight + attention.span_bias(canvas.frame_seconds, canvas.text_span)
         weight = weight + jnp.where(canvas.text[:, None] == 0, attention.NEVER, 0.0)
