@@ -32,11 +32,11 @@ def get_config(arg: str = "") -> ConfigDict:
                 },
                 "loss": {
                     "l1": 0.1,  # beside the squared error
-                    "latent_noise": 0.25,  # largest spread, in units of the latents' own
+                    "latent_noise": 0.1,  # spread; latents start at variance 1
                     "latent_penalty": 1e-5,
                 },
                 "optimizer": optimizer(matrix_rate=2e-2),
-                "loop": loop(minutes=3.8, batch_size=8),
+                "loop": loop(minutes=3.0, batch_size=8),
             },
             "dit": {
                 "model": {
@@ -61,7 +61,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "diffusion": {
                     "prediction": "x0",  # x0 | velocity: what the output stands for
                     "loss_space": "x0",  # x0 | velocity: where the error is measured
-                    "weight_clip": 20.0,  # largest weight of a squared error of x0
+                    "weight_clip": 4.0,  # largest weight of a squared error of x0
                     "noise": {
                         "mean": 1.0,  # logit of sigma
                         "spread": 1.6,

@@ -35,7 +35,7 @@ class DiffusionConfig:
 
     prediction: str = "x0"  # what the network's output stands for: x0 | velocity
     loss_space: str = "x0"  # x0 | velocity
-    weight_clip: float = 20.0  # largest weight of a squared error of x0
+    weight_clip: float = 4.0  # largest weight of a squared error of x0
     noise: NoiseConfig = NoiseConfig()
     tasks: TaskShares = TaskShares()
     drop_text: float = 0.10
@@ -48,8 +48,8 @@ class VAELossConfig:
     """How the autoencoder is trained."""
 
     l1: float = 0.1  # weight of the absolute error beside the squared one
-    latent_noise: float = 0.25
-    """Largest spread of the noise put on latents, in units of their root mean square."""
+    latent_noise: float = 0.1
+    """Spread of the noise put on latents; the linear codec's have mean variance 1."""
     latent_penalty: float = 1e-5  # on the square of latents
 
 
@@ -60,13 +60,11 @@ def vae_objective(cfg: VAEConfig, loss_cfg: VAELossConfig) -> LossFn:
         video = batch["video"].astype(jnp.float32) / 127.5 - 1
         vae = network.module(VAE, cfg, params)
         latents = vae.encoder(video)
-        # What the decoder must tolerate, the transformer may get wrong. The noise is relative, so
-        # larger latents are no way out of it; each clip has its own spread, so that the decoder is
-        # as good without noise.
+        # The noise is the posterior's fixed spread: what the decoder must tolerate, the transformer
+        # may get wrong.
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(batch["sample_id"])
-        noise = jax.vmap(lambda k: _latent_noise(k, latents.shape[1:]))(keys)
-        spread = loss_cfg.latent_noise * jnp.sqrt(jnp.mean(jnp.square(latents)))
-        error = vae.decoder(latents + spread * noise) - video
+        noise = jax.vmap(lambda k: jax.random.normal(k, latents.shape[1:]))(keys)
+        error = vae.decoder(latents + loss_cfg.latent_noise * noise) - video
         mse = jnp.mean(jnp.square(error))
         loss = mse + loss_cfg.l1 * jnp.mean(jnp.abs(error))
         loss = loss + loss_cfg.latent_penalty * jnp.mean(jnp.square(latents))
@@ -74,12 +72,6 @@ def vae_objective(cfg: VAEConfig, loss_cfg: VAELossConfig) -> LossFn:
         return loss, {"psnr": psnr, "latent_square": jnp.mean(jnp.square(latents))}
 
     return loss_fn
-
-
-def _latent_noise(key: Key, shape: tuple[int, ...]) -> Array:
-    """Noise of a spread that is itself drawn from (0, 1)."""
-    spread_key, noise_key = jax.random.split(key)
-    return jax.random.uniform(spread_key) * jax.random.normal(noise_key, shape)
 
 
 def dit_objective(cfg: ModelConfig, train: DiffusionConfig) -> LossFn:
