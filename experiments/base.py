@@ -8,101 +8,10 @@ def get_config(arg: str = "") -> ConfigDict:
     cfg = ConfigDict(
         {
             "name": "base",
-            "data": {
-                "kind": "toyworld",  # toyworld | folder
-                "level": "small",  # of the toy world: small | full
-                "directory": "",  # of NAME.mp4 + NAME.txt, for kind folder
-                "num_train": 12288,  # clips
-                "num_test": 320,  # clips in each of the splits `seen` and `heldout`
-                "num_vae": 4096,  # training clips that the VAE sees
-                "size": (32, 32),  # height, width in pixels
-                "num_frames": 16,
-                "fps": 8.0,
-                "max_windows": 8,  # cut from each video of a folder
-            },
-            "vae": {
-                "model": {
-                    "channels": 32,  # of a latent
-                    "patch": 4,  # pixels folded into channels before the first level
-                    "widths": (128, 192),  # fine to coarse; each level halves the picture
-                    "blocks": 1,  # residual blocks a level
-                    "deep_encoder": False,  # a network beside the linear encoder
-                    "mlp_ratio": 4,
-                    "dtype": "bfloat16",
-                },
-                "loss": {
-                    "l1": 0.1,  # beside the squared error
-                    "latent_noise": 0.1,  # spread; latents start at variance 1
-                    "latent_penalty": 1e-5,
-                },
-                "optimizer": optimizer(matrix_rate=2e-2),
-                "loop": loop(minutes=3.0, batch_size=8),
-            },
-            "dit": {
-                "model": {
-                    "width": 128,
-                    "depth": 4,
-                    "num_heads": 4,
-                    "mlp_ratio": 4,
-                    "patch": (1, 1, 1),  # latent frames, rows, columns
-                    "shortest_periods": (1.0, 0.5, 0.5),  # two tokens: seconds, mean sides
-                    "longest_periods": (16.0, 8.0, 8.0),
-                    "dtype": "float32",  # bfloat16 gains nothing on a CPU at this width
-                    "remat": False,
-                },
-                "text": {
-                    "width": 128,  # that of the transformer
-                    "depth": 1,
-                    "num_heads": 4,
-                    "vocab_size": 0,  # 0: the tokenizer's
-                    "max_tokens": 16,
-                    "dtype": "float32",
-                },
-                "diffusion": {
-                    "prediction": "x0",  # x0 | velocity: what the output stands for
-                    "loss_space": "x0",  # x0 | velocity: where the error is measured
-                    "weight_clip": 4.0,  # largest weight of a squared error of x0
-                    "noise": {
-                        "mean": 1.0,  # logit of sigma
-                        "spread": 1.6,
-                        "uniform_share": 0.1,
-                        "shift": 1.0,
-                        "one_share": 0.85,  # one level for all frames of a clip
-                        "independent_share": 0.1,
-                        "ramp_share": 0.05,
-                        "ramp_height": 6.0,  # logits
-                    },
-                    "tasks": {
-                        "text": 0.80,
-                        "first": 0.03,
-                        "prefix": 0.05,
-                        "suffix": 0.05,
-                        "both_ends": 0.02,
-                        "key_frames": 0.02,
-                        "random_frames": 0.015,
-                        "box": 0.015,
-                    },
-                    "drop_text": 0.08,
-                    "drop_condition": 0.05,
-                    "drop_both": 0.02,
-                },
-                "optimizer": optimizer(),
-                "loop": loop(minutes=11.8, batch_size=8, eval_every=4000),
-                "still_share": 0.08,  # clips that begin with a held still image, which is given
-                "global_share": 0.15,  # timed captions replaced by the global one
-            },
-            "sampling": {
-                "num_frames": 16,
-                "size": (32, 32),
-                "fps": 8.0,
-                "steps": 24,
-                "solver": "euler",
-                "cfg_scale": 2.0,  # 1 = off
-                "interval": (0.0, 1.0),  # noise levels at which guidance acts
-                "rescale": 0.0,
-                "shift": 2.0,
-                "prediction": "x0",
-            },
+            "data": data(),
+            "vae": vae(),
+            "dit": dit(),
+            "sampling": sampling(),
             "mesh": {"data": 1, "fsdp": -1, "tensor": 1},
             "eval": {
                 "samples": 256,  # clips of each set
@@ -115,6 +24,117 @@ def get_config(arg: str = "") -> ConfigDict:
     elif arg:
         raise ValueError(f"argument {arg!r} is not known; use smoke or none")
     return cfg
+
+
+def data() -> dict:
+    """Clips and their one geometry."""
+    return {
+        "kind": "toyworld",  # toyworld | folder
+        "level": "small",  # of the toy world: small | full
+        "directory": "",  # of NAME.mp4 + NAME.txt, for kind folder
+        "num_train": 12288,  # clips
+        "num_test": 320,  # clips in each of the splits `seen` and `heldout`
+        "num_vae": 4096,  # training clips that the VAE sees
+        "size": (32, 32),  # height, width in pixels
+        "num_frames": 16,
+        "fps": 8.0,
+        "max_windows": 8,  # cut from each video of a folder
+    }
+
+
+def vae() -> dict:
+    """The autoencoder and its training."""
+    return {
+        "model": {
+            "channels": 32,  # of a latent
+            "patch": 4,  # pixels folded into channels before the first level
+            "widths": (128, 192),  # fine to coarse; each level halves the picture
+            "blocks": 1,  # residual blocks a level
+            "deep_encoder": False,  # a network beside the linear encoder
+            "mlp_ratio": 4,
+            "dtype": "bfloat16",
+        },
+        "loss": {
+            "l1": 0.1,  # beside the squared error
+            "latent_noise": 0.1,  # spread; latents start at variance 1
+            "latent_penalty": 1e-5,
+        },
+        "optimizer": optimizer(matrix_rate=2e-2),
+        "loop": loop(minutes=3.0, batch_size=8),
+    }
+
+
+def dit() -> dict:
+    """The transformer and its training."""
+    return {
+        "model": {
+            "width": 128,
+            "depth": 4,
+            "num_heads": 4,
+            "mlp_ratio": 4,
+            "patch": (1, 1, 1),  # latent frames, rows, columns
+            "shortest_periods": (1.0, 0.5, 0.5),  # two tokens: seconds, mean sides
+            "longest_periods": (16.0, 8.0, 8.0),
+            "dtype": "float32",  # bfloat16 gains nothing on a CPU at this width
+            "remat": False,
+        },
+        "text": {
+            "width": 128,  # that of the transformer
+            "depth": 1,
+            "num_heads": 4,
+            "vocab_size": 0,  # 0: the tokenizer's
+            "max_tokens": 16,
+            "dtype": "float32",
+        },
+        "diffusion": {
+            "prediction": "x0",  # x0 | velocity: what the output stands for
+            "loss_space": "x0",  # x0 | velocity: where the error is measured
+            "weight_clip": 4.0,  # largest weight of a squared error of x0
+            "noise": {
+                "mean": 1.0,  # logit of sigma
+                "spread": 1.6,
+                "uniform_share": 0.1,
+                "shift": 1.0,
+                "one_share": 0.85,  # one level for all frames of a clip
+                "independent_share": 0.1,
+                "ramp_share": 0.05,
+                "ramp_height": 6.0,  # logits
+            },
+            "tasks": {
+                "text": 0.80,
+                "first": 0.03,
+                "prefix": 0.05,
+                "suffix": 0.05,
+                "both_ends": 0.02,
+                "key_frames": 0.02,
+                "random_frames": 0.015,
+                "box": 0.015,
+            },
+            "drop_text": 0.08,
+            "drop_condition": 0.05,
+            "drop_both": 0.02,
+        },
+        "optimizer": optimizer(),
+        "loop": loop(minutes=11.8, batch_size=8, eval_every=4000),
+        "still_share": 0.08,  # clips that begin with a held still image, which is given
+        "global_share": 0.15,  # timed captions replaced by the global one
+    }
+
+
+def sampling() -> dict:
+    """How the model samples unless it is told otherwise."""
+    return {
+        "num_frames": 16,
+        "size": (32, 32),
+        "fps": 8.0,
+        "steps": 24,
+        "solver": "euler",
+        "cfg_scale": 2.0,  # 1 = off
+        "interval": (0.0, 1.0),  # noise levels at which guidance acts
+        "rescale": 0.0,
+        "shift": 2.0,
+        "prediction": "x0",
+    }
 
 
 def optimizer(**changes) -> dict:

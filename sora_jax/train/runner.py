@@ -1,4 +1,4 @@
-"""One run of the loop: set-up, resume, and steps from minutes. The same for every model."""
+"""One run of the loop: set-up and resume. The same for every model."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
