@@ -57,6 +57,8 @@ def vae() -> dict:
         "loss": {
             "l1": 0.1,  # beside the squared error
             "latent_noise": 0.1,  # spread; latents start at variance 1
+            "rough_share": 0.5,  # clips with stronger noise, from which the decoder alone learns
+            "rough_noise": 0.3,  # its largest spread, in root mean squares of the latents
             "latent_penalty": 1e-5,
         },
         "optimizer": optimizer(matrix_rate=2e-2),
@@ -77,6 +79,7 @@ def dit() -> dict:
             "longest_periods": (16.0, 8.0, 8.0),
             "dtype": "float32",  # bfloat16 gains nothing on a CPU at this width
             "remat": False,
+            "unroll": 4,  # layers in one turn of the loop over them
         },
         "text": {
             "width": 128,  # that of the transformer
@@ -89,7 +92,7 @@ def dit() -> dict:
         "diffusion": {
             "prediction": "x0",  # x0 | velocity: what the output stands for
             "loss_space": "x0",  # x0 | velocity: where the error is measured
-            "weight_clip": 4.0,  # largest weight of a squared error of x0
+            "weight_clip": 20.0,  # largest weight of a squared error of x0
             "noise": {
                 "mean": 1.0,  # logit of sigma
                 "spread": 1.6,
@@ -144,7 +147,7 @@ def optimizer(**changes) -> dict:
         "rate": 1.5e-3,  # of Adam
         "matrix_rate": 5e-3,  # of Muon
         "warmup": 50,  # steps
-        "cooldown": 0.35,  # last share of the run, in which the rate falls to 0
+        "cooldown": 0.8,  # last share of the run, in which the rate falls to 0
         "b2": 0.98,
         "weight_decay": 0.0,
         "clip": 1.0,  # of the global gradient norm

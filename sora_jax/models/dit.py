@@ -30,6 +30,7 @@ class DiTConfig:
     longest_periods: tuple[float, float, float] = (16.0, 8.0, 8.0)
     dtype: str = "bfloat16"  # of activations and products; parameters and norms are float32
     remat: bool = False
+    unroll: int = 1  # layers in one turn of the loop over them: faster where layers are small
 
     def __post_init__(self):
         if self.width % self.num_heads or (self.width // self.num_heads) % 2:
@@ -155,7 +156,7 @@ class CanvasDiT(nnx.Module):
         def apply(block, x):
             return block(x, shared, text, rotation, bias)
 
-        x = scan_blocks(apply, self.blocks, x, remat=self.cfg.remat)
+        x = scan_blocks(apply, self.blocks, x, remat=self.cfg.remat, unroll=self.cfg.unroll)
         return self.output(rms_norm(x) * (1 + scale) + shift).astype(jnp.float32)
 
     def _level(self, sigma: Array, canvas: Canvas, text: Array) -> Float[Array, "B F D"]:

@@ -18,11 +18,20 @@ def stack(make_block: Callable[[nnx.Rngs], nnx.Module], num: int, rngs: nnx.Rngs
 
 
 def scan_blocks(
-    apply: Callable[[nnx.Module, Array], Array], blocks: nnx.Module, x: Array, *, remat: bool
+    apply: Callable[[nnx.Module, Array], Array],
+    blocks: nnx.Module,
+    x: Array,
+    *,
+    remat: bool = False,
+    unroll: int = 1,
 ) -> Array:
-    """Run `x = apply(block, x)` over the stacked blocks; `remat` recomputes them backwards."""
+    """Run `x = apply(block, x)` over the stacked blocks, `unroll` of them in a turn of the loop.
+
+    `remat` computes them again on the way back instead of keeping what is inside.
+    """
 
     def body(x, block):
         return apply(block, x), None
 
-    return jax.lax.scan(jax.checkpoint(body) if remat else body, x, blocks)[0]
+    body = jax.checkpoint(body) if remat else body
+    return jax.lax.scan(body, x, blocks, unroll=unroll)[0]

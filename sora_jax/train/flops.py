@@ -41,9 +41,9 @@ def _count(jaxpr: core.Jaxpr) -> int:
             left, out = (aval.shape for aval in ends)  # type: ignore[attr-defined]
             total += 2 * math.prod(out) * math.prod(left[axis] for axis in contract)
         times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
-        for value in equation.params.values():
-            for inner_jaxpr in _jaxprs(value):
-                total += times * _count(inner_jaxpr)
+        inner = [_count(jaxpr) for value in equation.params.values() for jaxpr in _jaxprs(value)]
+        is_choice = equation.primitive.name == "cond"  # one branch runs: the longest counts
+        total += times * (max(inner, default=0) if is_choice else sum(inner))
     return total
 
 

@@ -35,7 +35,7 @@ class DiffusionConfig:
 
     prediction: str = "x0"  # what the network's output stands for: x0 | velocity
     loss_space: str = "x0"  # x0 | velocity
-    weight_clip: float = 4.0  # largest weight of a squared error of x0
+    weight_clip: float = 20.0  # largest weight of a squared error of x0
     noise: NoiseConfig = NoiseConfig()
     tasks: TaskShares = TaskShares()
     drop_text: float = 0.10
@@ -50,6 +50,11 @@ class VAELossConfig:
     l1: float = 0.1  # weight of the absolute error beside the squared one
     latent_noise: float = 0.1
     """Spread of the noise put on latents; the linear codec's have mean variance 1."""
+    rough_share: float = 0.5
+    """Share of clips whose latents are disturbed as sampled ones are. The decoder alone learns
+    from them: an encoder that sees strong noise evens out its channels to survive it."""
+    rough_noise: float = 0.3
+    """Largest spread of their noise, in root mean squares of the latents; drawn from 0 up."""
     latent_penalty: float = 1e-5  # on the square of latents
 
 
@@ -60,11 +65,9 @@ def vae_objective(cfg: VAEConfig, loss_cfg: VAELossConfig) -> LossFn:
         video = batch["video"].astype(jnp.float32) / 127.5 - 1
         vae = network.module(VAE, cfg, params)
         latents = vae.encoder(video)
-        # The noise is the posterior's fixed spread: what the decoder must tolerate, the transformer
-        # may get wrong.
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(batch["sample_id"])
-        noise = jax.vmap(lambda k: jax.random.normal(k, latents.shape[1:]))(keys)
-        error = vae.decoder(latents + loss_cfg.latent_noise * noise) - video
+        noisy = jax.vmap(lambda k, clip: _disturb(k, clip, loss_cfg))(keys, latents)
+        error = vae.decoder(noisy) - video
         mse = jnp.mean(jnp.square(error))
         loss = mse + loss_cfg.l1 * jnp.mean(jnp.abs(error))
         loss = loss + loss_cfg.latent_penalty * jnp.mean(jnp.square(latents))
@@ -72,6 +75,21 @@ def vae_objective(cfg: VAEConfig, loss_cfg: VAELossConfig) -> LossFn:
         return loss, {"psnr": psnr, "latent_square": jnp.mean(jnp.square(latents))}
 
     return loss_fn
+
+
+def _disturb(
+    key: Key, latents: Float[Array, "n h w C"], cfg: VAELossConfig
+) -> Float[Array, "n h w C"]:
+    """Latents with noise: what the decoder must tolerate, the transformer may get wrong."""
+    noise_key, draw_key = jax.random.split(key)
+    coin, level = jax.random.uniform(draw_key, (2,))
+    still = jax.lax.stop_gradient(latents)
+    is_rough = coin < cfg.rough_share
+    rough_spread = cfg.rough_noise * level * jnp.sqrt(jnp.mean(jnp.square(still)))
+    spread = jnp.where(is_rough, rough_spread, cfg.latent_noise)
+    return jnp.where(is_rough, still, latents) + spread * jax.random.normal(
+        noise_key, latents.shape
+    )
 
 
 def dit_objective(cfg: ModelConfig, train: DiffusionConfig) -> LossFn:

@@ -63,4 +63,4 @@ class SmallTextEncoder(nnx.Module):
         x = self.embedding[...][canvas.text].astype(self.dtype)
         x = x + self.place(fourier(place.astype(jnp.float32), 2.0, 64.0, 8))
         bias = jnp.where(same, 0.0, attention.NEVER)
-        return rms_norm(scan_blocks(lambda block, x: block(x, bias), self.blocks, x, remat=False))
+        return rms_norm(scan_blocks(lambda block, x: block(x, bias), self.blocks, x))
