@@ -56,9 +56,9 @@ def vae() -> dict:
         },
         "loss": {
             "l1": 0.1,  # beside the squared error
-            "latent_noise": 0.1,  # spread; latents start at variance 1
-            "rough_share": 0.5,  # clips with stronger noise, from which the decoder alone learns
-            "rough_noise": 0.3,  # its largest spread, in root mean squares of the latents
+            "latent_noise": 0.1,  # spread for the other clips; latents start at variance 1
+            "rough_share": 1.0,  # clips from which the decoder alone learns; 1: the encoder stays
+            "rough_noise": 0.3,  # its largest spread there, in root mean squares of latents
             "latent_penalty": 1e-5,
         },
         "optimizer": optimizer(matrix_rate=2e-2),

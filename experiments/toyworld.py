@@ -17,6 +17,7 @@ def get_config(arg: str = "") -> ConfigDict:
     cfg.data.update(level="full", num_train=32768, size=(64, 64))
     cfg.sampling.size = (64, 64)
     cfg.vae.model.update(patch=8, channels=32, widths=(128, 192), deep_encoder=True)
+    cfg.vae.loss.rough_share = 0.5
     cfg.vae.loop.minutes = 12.0
     cfg.dit.model.update(width=160, depth=6, num_heads=5, unroll=6)
     cfg.dit.text.update(width=160, depth=2, num_heads=5, max_tokens=64)

@@ -80,10 +80,10 @@ class Block(nnx.Module):
             (hidden, cfg.width), ("mlp", "embed"), rngs=rngs, dtype=cfg.dtype, scale=0.0
         )
 
-    def __call__(self, x: Array, shared: Float[Array, "B L 6 D"], text, rotation, bias) -> Array:
-        """`shared` is the modulation that all blocks have in common; each adds its own."""
-        parts = jnp.moveaxis(shared + self.modulation[...].astype(shared.dtype), 2, 0)
-        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = parts
+    def __call__(self, x: Array, shared: Float[Array, "B L _"], text, rotation, bias) -> Array:
+        """`shared` is the modulation (6D) that all blocks have in common; each adds its own."""
+        own = self.modulation[...].reshape(-1).astype(shared.dtype)
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = jnp.split(shared + own, 6, -1)
         hidden = rms_norm(x) * (1 + scale_a) + shift_a
         x = x + gate_a * self.attention(hidden, text, rotation, bias)
         hidden = rms_norm(x) * (1 + scale_m) + shift_m
@@ -136,11 +136,8 @@ class CanvasDiT(nnx.Module):
         pick = jax.nn.one_hot(canvas.frame, sigma.shape[1], dtype=dtype)
         modulation = self.modulation(self._level(sigma, canvas, text))
         modulation = jnp.einsum("blf,bfd->bld", pick, modulation)
-        shared, (shift, scale) = (
-            modulation[..., : 6 * self.cfg.width],
-            jnp.split(modulation[..., 6 * self.cfg.width :], 2, -1),
-        )
-        shared = shared.reshape(*x.shape[:2], 6, self.cfg.width)
+        width = self.cfg.width
+        shared, shift, scale = jnp.split(modulation, [6 * width, 7 * width], -1)
 
         to_text = attention.segment_bias(canvas.segment, canvas.text_segment)
         to_text = to_text + attention.span_bias(seconds, canvas.text_span)
@@ -151,7 +148,7 @@ class CanvasDiT(nnx.Module):
             ],
             -1,
         )
-        rotation = rope.rotation(canvas.position, self.cfg.width // self.cfg.num_heads, periods)
+        rotation = rope.rotation(canvas.position, width // self.cfg.num_heads, periods)
 
         def apply(block, x):
             return block(x, shared, text, rotation, bias)

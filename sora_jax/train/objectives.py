@@ -50,9 +50,10 @@ class VAELossConfig:
     l1: float = 0.1  # weight of the absolute error beside the squared one
     latent_noise: float = 0.1
     """Spread of the noise put on latents; the linear codec's have mean variance 1."""
-    rough_share: float = 0.5
+    rough_share: float = 1.0
     """Share of clips whose latents are disturbed as sampled ones are. The decoder alone learns
-    from them: an encoder that sees strong noise evens out its channels to survive it."""
+    from them: an encoder that sees noise evens out its channels to survive it. 1 leaves the encoder
+    where it starts."""
     rough_noise: float = 0.3
     """Largest spread of their noise, in root mean squares of the latents; drawn from 0 up."""
     latent_penalty: float = 1e-5  # on the square of latents
@@ -66,30 +67,30 @@ def vae_objective(cfg: VAEConfig, loss_cfg: VAELossConfig) -> LossFn:
         vae = network.module(VAE, cfg, params)
         latents = vae.encoder(video)
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(batch["sample_id"])
-        noisy = jax.vmap(lambda k, clip: _disturb(k, clip, loss_cfg))(keys, latents)
-        error = vae.decoder(noisy) - video
+        taught, noise = jax.vmap(lambda k, clip: _disturb(k, clip, loss_cfg))(keys, latents)
+        error = vae.decoder(taught + noise) - video
         mse = jnp.mean(jnp.square(error))
         loss = mse + loss_cfg.l1 * jnp.mean(jnp.abs(error))
-        loss = loss + loss_cfg.latent_penalty * jnp.mean(jnp.square(latents))
+        loss = loss + loss_cfg.latent_penalty * jnp.mean(jnp.square(taught))
         psnr = 10 * jnp.log10(4 / mse)
         return loss, {"psnr": psnr, "latent_square": jnp.mean(jnp.square(latents))}
 
     return loss_fn
 
 
-def _disturb(
-    key: Key, latents: Float[Array, "n h w C"], cfg: VAELossConfig
-) -> Float[Array, "n h w C"]:
-    """Latents with noise: what the decoder must tolerate, the transformer may get wrong."""
+def _disturb(key: Key, latents: Float[Array, "n h w C"], cfg: VAELossConfig) -> tuple[Array, Array]:
+    """A clip's latents, cut from the encoder if they are rough, and the noise to put on them.
+
+    What the decoder learns to tolerate, the transformer may get wrong.
+    """
     noise_key, draw_key = jax.random.split(key)
     coin, level = jax.random.uniform(draw_key, (2,))
-    still = jax.lax.stop_gradient(latents)
     is_rough = coin < cfg.rough_share
-    rough_spread = cfg.rough_noise * level * jnp.sqrt(jnp.mean(jnp.square(still)))
-    spread = jnp.where(is_rough, rough_spread, cfg.latent_noise)
-    return jnp.where(is_rough, still, latents) + spread * jax.random.normal(
-        noise_key, latents.shape
-    )
+    still = jax.lax.stop_gradient(latents)
+    size = jnp.sqrt(jnp.mean(jnp.square(still)))
+    spread = jnp.where(is_rough, cfg.rough_noise * level * size, cfg.latent_noise)
+    taught = jnp.where(is_rough, still, latents)
+    return taught, spread * jax.random.normal(noise_key, latents.shape)
 
 
 def dit_objective(cfg: ModelConfig, train: DiffusionConfig) -> LossFn:

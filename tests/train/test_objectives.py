@@ -53,7 +53,7 @@ def loss_and_grads(rows, size, key):
 
 def assert_equal_but_for_rounding(x, y):
     """Sums in another order differ by a rounding of their largest terms."""
-    np.testing.assert_allclose(x, y, 1e-5, max(1e-6, 3e-7 * float(np.max(np.abs(y)))))
+    np.testing.assert_allclose(x, y, 1e-5, max(1e-5, 3e-7 * float(np.max(np.abs(y)))))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -110,7 +110,7 @@ def test_the_vae_loss_falls_with_the_error_it_reports():
     x = jnp.asarray(video, jnp.float32) / 127.5 - 1
     mse = np.mean(np.square(vae.decoder(vae.encoder(x)) - x))
     assert metrics["psnr"] == pytest.approx(10 * np.log10(4 / mse), abs=1e-3)
-    for noisy in (dict(latent_noise=1.0, rough_share=0.0), dict(latent_noise=0.0, rough_share=1.0)):
+    for noisy in (dict(latent_noise=1.0, rough_share=0.0), dict(rough_share=1.0, rough_noise=30.0)):
         loss_fn = vae_objective(MODEL.vae, VAELossConfig(**noisy))
         assert loss_fn(params, batch, jax.random.key(0))[1]["psnr"] < metrics["psnr"]
 
@@ -120,7 +120,7 @@ def test_rough_latents_teach_the_decoder_alone(rough_share):
     params = jax.tree.map(jnp.asarray, PARTS["params"]["vae"])
     video = np.random.default_rng(0).integers(0, 256, (2, 8, 16, 16, 3)).astype(np.uint8)
     batch = {"video": jnp.asarray(video), "sample_id": jnp.arange(2)}
-    loss_cfg = VAELossConfig(rough_share=rough_share, latent_penalty=0.0)
+    loss_cfg = VAELossConfig(rough_share=rough_share)
     loss_fn = vae_objective(MODEL.vae, loss_cfg)
     grads = jax.grad(lambda p: loss_fn(p, batch, jax.random.key(0))[0])(params)
     taught = {part: any(np.any(leaf) for leaf in jax.tree.leaves(grads[part])) for part in grads}
