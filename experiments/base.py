@@ -61,7 +61,7 @@ def vae() -> dict:
             "rough_noise": 0.3,  # its largest spread there, in root mean squares of latents
             "latent_penalty": 1e-5,
         },
-        "optimizer": optimizer(matrix_rate=2e-2),
+        "optimizer": optimizer(rate=1.5e-3, matrix_rate=2e-2),
         "loop": loop(minutes=3.0, batch_size=8),
     }
 
@@ -118,7 +118,7 @@ def dit() -> dict:
             "drop_both": 0.02,
         },
         "optimizer": optimizer(),
-        "loop": loop(minutes=11.8, batch_size=8, eval_every=4000),
+        "loop": loop(minutes=11.8, batch_size=16, eval_every=2500),
         "still_share": 0.08,  # clips that begin with a held still image, which is given
         "global_share": 0.15,  # timed captions replaced by the global one
     }
@@ -144,8 +144,8 @@ def optimizer(**changes) -> dict:
     """Defaults of an optimizer."""
     return {
         "name": "muon",  # muon (matrices of blocks; Adam for the rest) | adamw
-        "rate": 1.5e-3,  # of Adam
-        "matrix_rate": 5e-3,  # of Muon
+        "rate": 2.4e-3,  # of Adam
+        "matrix_rate": 8e-3,  # of Muon
         "warmup": 50,  # steps
         "cooldown": 0.8,  # last share of the run, in which the rate falls to 0
         "b2": 0.98,

@@ -26,6 +26,7 @@ from sora_jax import config, files, media
 from sora_jax.arrays import Params
 from sora_jax.cli.experiment import DataConfig, ExperimentConfig
 from sora_jax.data import records
+from sora_jax.data.geometry import hold_first
 from sora_jax.data.schema import VideoRecord
 from sora_jax.errors import UsageError
 from sora_jax.export.bundle import Bundle, write_bundle
@@ -196,7 +197,7 @@ def run_vae(run: Run, data: Path, mesh: meshes.Mesh) -> TrainedVAE:
 
 
 def encode_latents(run: Run, data: Path, model: ModelConfig, vae: Params) -> Path:
-    """Latents of all training clips, and of their held still images, as shards."""
+    """Latents of all training clips, plain and begun by a held still image, as shards."""
     directory = run.workdir / "latents"
     fingerprint = f"{run.cfg.data!r} {model.latents!r}"
     if shards.is_complete(directory, fingerprint):
@@ -213,7 +214,7 @@ def encode_latents(run: Run, data: Path, model: ModelConfig, vae: Params) -> Pat
 
 
 def _latent_records(engine: Engine, source: records.RecordSource) -> Iterator[VideoRecord]:
-    """Records whose latents have one chunk more: the last frame of the first chunk, held still."""
+    """Records with the latents of a clip, and after them those of the clip begun by an image."""
     ids = range(len(source))
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         waiting = [pool.map(_decoded, [source] * _ENCODE_BATCH, ids[:_ENCODE_BATCH])]
@@ -230,7 +231,7 @@ def _latent_records(engine: Engine, source: records.RecordSource) -> Iterator[Vi
 def _decoded(source: records.RecordSource, index: int) -> tuple[VideoRecord, np.ndarray]:
     record = source[index]
     video = records.decode(record)
-    return record, np.concatenate([video, np.repeat(video[3:4], 4, axis=0)])
+    return record, np.concatenate([video, hold_first(video)])
 
 
 def load_latents(directory: Path, split: str, cfg: DataConfig) -> LatentClips:
@@ -239,8 +240,8 @@ def load_latents(directory: Path, split: str, cfg: DataConfig) -> LatentClips:
     latents = np.asarray(columns["latents"])
     texts = [[(c.text, c.start, c.end) for c in record.captions] for record in columns["record"]]
     return LatentClips(
-        latents=latents[:, :-1],
-        stills=latents[:, -1],
+        latents=latents[:, : latents.shape[1] // 2],
+        held=latents[:, latents.shape[1] // 2 :],
         captions=texts,
         fps=cfg.fps,
         size=cfg.size,

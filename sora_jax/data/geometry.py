@@ -61,3 +61,12 @@ def clip_geometry(grid: tuple[int, int, int], fps: float, size: tuple[int, int])
         frame_seconds=frame_seconds,
         meta=meta,
     )
+
+
+def hold_first(video: np.ndarray) -> np.ndarray:
+    """A clip T H W 3 begun by its first frame, which fills the first chunk; as many frames.
+
+    This is what an image to animate is: it stands still for a chunk, and goes on from there.
+    """
+    held = np.repeat(video[:1], CHUNK_FRAMES - 1, axis=0)
+    return np.concatenate([held, video])[: len(video)]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sora_jax.arrays import Array, Params
 from sora_jax.data import loader
+from sora_jax.data.geometry import CHUNK_FRAMES
 from sora_jax.data.packing import Clip, RowSize, pack_row
 from sora_jax.data.records import Columns
 from sora_jax.models import network
@@ -44,7 +45,7 @@ class LatentClips:
     """Clips of one geometry as latents, in memory."""
 
     latents: NDArray[np.floating]  # N n h w C
-    stills: NDArray[np.floating]  # N h w C: the last frame of the first chunk, held for a chunk
+    held: NDArray[np.floating]  # N n h w C: begun by their first frame, held for a chunk
     captions: list[list[tuple[str, float, float]]]  # of each clip: the global one, then timed ones
     fps: float
     size: tuple[int, int]
@@ -54,7 +55,7 @@ class LatentClips:
 
 
 class RowMaker:
-    """A stored clip -> a packed row; draws captions and stills with the sample's own generator."""
+    """A stored clip -> a packed row; draws caption and start with the sample's own generator."""
 
     def __init__(self, cfg: DiTTraining, clips: LatentClips, tokenizer: Tokenizer):
         self._cfg, self._clips = cfg, clips
@@ -72,18 +73,19 @@ class RowMaker:
         number = item["number"]
         texts = self._global if rng.random() < self._cfg.global_share else self._timed
         text, span = texts[number]
-        latents = self._clips.latents[number].astype(np.float32)
-        is_still = rng.random() < self._cfg.still_share
-        if is_still:
-            latents[0] = self._clips.stills[number]
+        is_held = rng.random() < self._cfg.still_share
+        if is_held:  # what is said of a time after the first frame is true later
+            delay = (CHUNK_FRAMES - 1) / self._clips.fps
+            span = np.where(span > 0, span + np.float32(delay), span)
+        latents = (self._clips.held if is_held else self._clips.latents)[number]
         clip = Clip(
-            latents=latents,
+            latents=latents.astype(np.float32),
             fps=self._clips.fps,
             size=self._clips.size,
             text=text,
             text_span=span,
             sample_id=0,
-            needs_first=is_still,
+            needs_first=is_held,
         )
         return pack_row([clip], self.size, self._cfg.model.dit.patch)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sora_jax.canvas import META
-from sora_jax.data.geometry import CHUNK_FRAMES, NUM_META, clip_geometry
+from sora_jax.data.geometry import CHUNK_FRAMES, NUM_META, clip_geometry, hold_first
 
 
 def test_positions_are_centred_seconds_and_mean_sides():
@@ -45,3 +45,11 @@ def test_meta_names_the_columns_of_the_canvas():
 def test_an_empty_clip_is_refused(bad):
     with pytest.raises(ValueError, match="positive"):
         clip_geometry(**{"grid": (1, 1, 1), "fps": 8.0, "size": (8, 8)} | bad)
+
+
+def test_a_held_clip_stands_still_for_a_chunk_and_goes_on_from_there():
+    video = np.random.default_rng(0).integers(0, 256, (12, 2, 2, 3)).astype(np.uint8)
+    held = hold_first(video)
+    assert held.shape == video.shape
+    assert not np.ptp(held[:CHUNK_FRAMES], axis=0).any()
+    np.testing.assert_array_equal(held[CHUNK_FRAMES - 1 :], video[: 12 - CHUNK_FRAMES + 1])

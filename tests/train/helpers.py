@@ -37,7 +37,7 @@ def tiny_clips(count: int = 24) -> LatentClips:
     rng = np.random.default_rng(0)
     return LatentClips(
         latents=rng.normal(size=(count, 4, 2, 2, 4)).astype(np.float16),
-        stills=rng.normal(size=(count, 2, 2, 4)).astype(np.float16),
+        held=rng.normal(size=(count, 4, 2, 2, 4)).astype(np.float16),
         captions=[[(CAPTIONS[i % 4], 0.0, 2.0)] for i in range(count)],
         fps=8.0,
         size=(16, 16),

@@ -89,7 +89,7 @@ def test_four_clips_are_learned_by_heart(tmp_path):
     )
     clips = LatentClips(
         latents=latents,
-        stills=latents[:, 0],
+        held=latents,
         captions=[[(text, 0.0, 2.0)] for text in texts],
         fps=8.0,
         size=(32, 32),

@@ -226,3 +226,16 @@ def _losses(text: str) -> dict[int, float]:
 
     lines = map(json.loads, text.splitlines())
     return {line["step"]: line["loss"] for line in lines if "loss" in line}
+
+
+def test_a_clip_that_an_image_begins_is_told_of_its_changes_when_they_come():
+    """Its latents are those of the held clip, and times after the first frame move with it."""
+    cfg = dataclasses.replace(tiny_training(), still_share=1.0, global_share=0.0)
+    timed = [[("red square", 0.0, 2.0), ("red", 0.0, 1.0), ("square left", 1.0, 2.0)]] * 24
+    clips = dataclasses.replace(tiny_clips(), captions=timed)
+    batch = dit_run.make_rows(cfg, clips, TOKENIZER, seed=0)[0]
+    pictures = {np.sort(held.astype(np.float32), axis=None).tobytes() for held in clips.held}
+    assert all(np.sort(row, axis=None).tobytes() in pictures for row in batch["tokens"])
+    assert batch["needs_first"].all()
+    words = batch["text_segment"][0] >= 0
+    assert set(map(tuple, batch["text_span"][0][words])) == {(0.0, 1.375), (1.375, 2.375)}
