@@ -16,8 +16,9 @@ def get_config(arg: str = "") -> ConfigDict:
     cfg.name = "videos"
     cfg.data.update(kind="folder", size=(64, 64), num_vae=4096)
     cfg.sampling.update(size=(64, 64), cfg_scale=1.5)
-    cfg.vae.loop.minutes = 4.0
-    cfg.dit.loop.update(minutes=5.0, batch_size=4)  # of four times the tokens
+    cfg.vae.loss.rough_share = 0.0  # every scene is its own: the encoder learns too
+    cfg.vae.loop.minutes = 3.5
+    cfg.dit.loop.update(minutes=7.0, batch_size=4)  # of four times the tokens
     cfg.dit.text.max_tokens = 128  # words of people's captions are partly spelled
     cfg.dit.model.width = cfg.dit.text.width = 128
     cfg.dit.still_share = 0.0
