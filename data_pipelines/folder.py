@@ -4,6 +4,7 @@ Every file is looked at before anything is written, and all that is wrong is sai
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -75,6 +76,19 @@ def split(records: Iterable[VideoRecord]) -> dict[str, list[VideoRecord]]:
     names = {record.id for record in heldout}
     train = [record for windows in videos.values() for record in windows if record.id not in names]
     return {"train": train, "heldout": heldout}
+
+
+def contents(directory: str | Path) -> str:
+    """A digest of what a folder holds: the names and sizes of its videos, and their captions.
+
+    Raises UsageError for a folder that is none or has no videos.
+    """
+    digest = hashlib.sha256()
+    for path in _videos(Path(directory)):
+        caption = path.with_suffix(".txt")
+        digest.update(repr((path.name, path.stat().st_size)).encode())
+        digest.update(caption.read_bytes() if caption.exists() else b"")
+    return digest.hexdigest()
 
 
 def fit(frame: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -142,12 +142,22 @@ def train(run: Run) -> Trained:
 def prepare_data(run: Run) -> Path:
     """Shards of the run's clips: splits train, heldout and, of the toy world, seen."""
     cfg, directory = run.cfg.data, run.workdir / "data"
-    if shards.is_complete(directory, repr(cfg)):
+    fingerprint = repr(cfg)
+    if cfg.kind == "folder":
+        fingerprint += f" {folder.contents(cfg.directory)}"
+    if shards.is_complete(directory, fingerprint):
         return directory
+    if cfg.kind == "folder" and directory.exists():
+        raise UsageError(
+            f"files in {cfg.directory} are not those that {run.workdir} was begun with; "
+            "put them back, or name another --workdir"
+        )
     with run.timed("data"):
         splits, count = _folder_splits(cfg) if cfg.kind == "folder" else _world_splits(cfg)
         with _bar("writing clips", count) as bar:
-            shards.write(directory, splits, fingerprint=repr(cfg), progress=lambda *_: bar.update())
+            shards.write(
+                directory, splits, fingerprint=fingerprint, progress=lambda *_: bar.update()
+            )
     return directory
 
 

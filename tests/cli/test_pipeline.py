@@ -4,7 +4,12 @@ import json
 
 import pytest
 
-from sora_jax.cli import main
+from sora_jax import config
+from sora_jax.cli import main, pipeline
+from sora_jax.cli.experiment import ExperimentConfig
+from sora_jax.data import records
+from sora_jax.errors import UsageError
+from tests.data_pipelines.test_folder import write_clip
 
 SMOKE = ["train", "--config", "quickstart:smoke", "--wandb", "offline"]
 
@@ -130,3 +135,20 @@ def test_problems_of_a_folder_are_told_before_anything_is_trained(tmp_path, caps
     last = err.splitlines()[-1]
     assert "a.mp4" in last and "b" in last
     assert not (workdir / "vae").exists()
+
+
+def test_a_run_is_not_mixed_from_two_states_of_a_folder(tmp_path):
+    """Going on with the same files is free; with another caption it is refused."""
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    write_clip(videos, "a", seconds=4)
+    settings = {"data.directory": str(videos)}
+    cfg = config.resolve(ExperimentConfig, config.load("videos:smoke", settings))
+    opened = pipeline.open_run(cfg, tmp_path / "run", "disabled")
+    index = pipeline.prepare_data(opened) / records.INDEX
+    before = index.stat().st_mtime_ns
+    pipeline.prepare_data(opened)
+    assert index.stat().st_mtime_ns == before
+    (videos / "a.txt").write_text("another thing moves")
+    with pytest.raises(UsageError, match="not those that .* was begun with"):
+        pipeline.prepare_data(opened)

@@ -5,7 +5,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from data_pipelines.toyworld.captions import captions
 from data_pipelines.toyworld.render import render
@@ -43,7 +42,6 @@ def linear_vae(videos, channels: int):
     return cfg, jax.tree.map(jnp.asarray, params)
 
 
-@pytest.mark.slow
 def test_four_clips_are_learned_by_heart(tmp_path):
     """Samples of the four captions are above 30 dB against the four clips."""
     scenes = [sample_scene("small", seed) for seed in range(4)]
