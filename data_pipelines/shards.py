@@ -4,19 +4,15 @@ The directory appears only when it is complete, under a fingerprint of what it w
 stage can be run again at no cost and a killed one leaves nothing that looks finished.
 """
 
-import contextlib
 import json
 import multiprocessing
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import tensorflow_datasets as tfds
-
-from data_pipelines.tfds_builder import Videos
+from data_pipelines import tfds_writer
 from sora_jax import files
 from sora_jax.data import records
 from sora_jax.data.schema import VideoRecord
@@ -60,11 +56,7 @@ def write(
             progress(split, len(index[split]["ids"]))
 
     with files.disk_errors(directory):
-        partial.mkdir(parents=True)
-        tfds.disable_progress_bar()
-        # TFDS reports on standard output, which belongs to our caller.
-        with contextlib.redirect_stdout(sys.stderr):
-            Videos(data_dir=partial, splits=splits, note=note).download_and_prepare()
+        tfds_writer.write_splits(partial, splits, note)
         content = {"fingerprint": fingerprint, "splits": index}
         files.write_text(partial / records.INDEX, json.dumps(content))
         shutil.rmtree(directory, ignore_errors=True)

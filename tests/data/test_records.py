@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from data_pipelines import shards
+from data_pipelines import shards, tfds_writer
 from sora_jax.data import records
 from sora_jax.data.schema import Caption, VideoRecord
 from sora_jax.errors import RunError, UsageError
@@ -25,7 +25,13 @@ def latents_record(i, side=2):
     )
 
 
-def test_shards_give_back_records_in_order_with_their_index(tmp_path, make_record):
+@pytest.mark.parametrize("shard", [4096, 4])
+def test_shards_give_back_records_in_order_with_their_index(
+    tmp_path, make_record, monkeypatch, shard
+):
+    """Whatever the number of files: a split does not have to fit into memory."""
+    monkeypatch.setattr(tfds_writer, "_SHARD", shard)
+    monkeypatch.setattr(tfds_writer, "_BATCH", 2)
     made = [make_record(i, num_frames=4 + 4 * (i % 2)) for i in range(6)]
     written = []
     shards.write(
@@ -39,6 +45,7 @@ def test_shards_give_back_records_in_order_with_their_index(tmp_path, make_recor
     assert list(source.shapes) == [record.shape for record in made]
     assert len(records.open_split(tmp_path / "data", "test")) == 2
     assert ("train", 6) in written and ("test", 2) in written
+    assert len(list((tmp_path / "data").rglob("*train*.array_record*"))) == (2 if shard == 4 else 1)
     frames = records.decode(source[1])
     assert frames.shape == (8, 32, 32, 3) and frames.dtype == np.uint8
     with pytest.raises(UsageError, match="no split 'valid'"):
