@@ -113,7 +113,7 @@ def dit() -> dict:
                 "random_frames": 0.015,
                 "box": 0.015,
             },
-            "drop_text": 0.15,
+            "drop_text": 0.08,
             "drop_condition": 0.05,
             "drop_both": 0.02,
         },
