@@ -84,7 +84,7 @@ class Trained:
     steps_per_second: float
     compiles: int
     matmul_flops: int  # of a step
-    matmul_rate: float  # FLOP/s of float32 products here, mean of before and after the training
+    matmul_rate: float  # FLOP/s of float32 products of this machine, just before the training
 
 
 def open_run(cfg: ExperimentConfig, workdir: Path, wandb_mode: writers.Mode = "offline") -> Run:
@@ -115,9 +115,8 @@ def train(run: Run) -> Trained:
     vae = run_vae(run, data, mesh)
     model = build_model(cfg, vae.stats, tokenizer)
     latents = encode_latents(run, data, model, vae.params)
-    rates = [flops.matmul_rate()]
+    rate = flops.matmul_rate()
     result, flops_per_step = run_dit(run, model, latents, tokenizer, vae.params, mesh)
-    rates.append(flops.matmul_rate())
     dit = jax.device_get(result.state.ema)
     export(run, model, {"vae": vae.params, "dit": dit}, tokenizer)
     trained = Trained(
@@ -127,7 +126,7 @@ def train(run: Run) -> Trained:
         steps_per_second=result.steps_per_second,
         compiles=result.compiles,
         matmul_flops=flops_per_step,
-        matmul_rate=sum(rates) / len(rates),
+        matmul_rate=rate,
     )
     path = run.workdir / "trained.json"
     if result.compiles == 0 and path.exists():  # trained before: only read this time

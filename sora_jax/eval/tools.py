@@ -67,10 +67,11 @@ def _animate(run: Runner, engine, settings, clips, requests: Sequence[Request]) 
 def _extend(run: Runner, engine, settings, clips, requests: Sequence[Request]) -> Evaluation:
     """Half of a clip is given; right means that the whole result is what the scene says.
 
-    Kept frames are held to what the autoencoder alone gives of the frames that were given.
+    Kept frames are held to the autoencoder's own reconstruction of the whole real clip.
     """
     real = stack(clips)
     half = real.shape[1] // CHUNK_FRAMES // 2 * CHUNK_FRAMES
+    own = engine.decode(engine.encode(real))
     kept = {"forward": slice(0, half), "backward": slice(half, None)}
     figures: dict[str, Any] = {"n": len(clips)}
     examples: list[Example] = []
@@ -80,7 +81,7 @@ def _extend(run: Runner, engine, settings, clips, requests: Sequence[Request]) -
         verdicts = judge_all(videos, [clip.scene for clip in clips])
         prefix = "" if direction == "forward" else "backward_"
         figures[f"{prefix}known_psnr"] = psnr(videos[:, frames], given)
-        figures[f"{prefix}own_psnr"] = psnr(engine.decode(engine.encode(given)), given)
+        figures[f"{prefix}own_psnr"] = psnr(own[:, frames], given)
         figures[f"{prefix}continues"] = share([v.all for v in verdicts])
         place = "first" if direction == "forward" else "last"
         note = f"given: the {place} {given.shape[1]} frames"
