@@ -47,6 +47,7 @@ def vae() -> dict:
     return {
         "model": {
             "channels": 32,  # of a latent
+            "pack": 1,  # side of the square of neighbouring latents that become one
             "patch": 4,  # pixels folded into channels before the first level
             "widths": (128, 192),  # fine to coarse; each level halves the picture
             "blocks": 1,  # residual blocks a level

@@ -16,13 +16,14 @@ def get_config(arg: str = "") -> ConfigDict:
     cfg.name = "toyworld"
     cfg.data.update(level="full", num_train=32768, size=(64, 64))
     cfg.sampling.update(size=(64, 64), shift=3.0)
-    cfg.vae.model.update(patch=8, channels=128)
-    cfg.vae.loss.rough_noise = 0.1  # of 128 channels many are small
-    cfg.vae.loop.minutes = 15.0
-    cfg.dit.model.update(width=160, depth=6, num_heads=5, unroll=6)
-    cfg.dit.text.update(width=160, depth=2, num_heads=5, max_tokens=64)
-    cfg.dit.diffusion.noise.mean = 1.5  # four times the channels: the large ones are larger
-    cfg.dit.loop.minutes = 72.0
+    cfg.data.num_vae = 8192
+    cfg.vae.model.update(channels=192, pack=2)
+    cfg.vae.loss.rough_noise = 0.1  # of so many channels, many are small
+    cfg.vae.loop.update(minutes=28.0, batch_size=4)
+    cfg.dit.model.update(width=192, depth=5, num_heads=6, unroll=5)
+    cfg.dit.text.update(width=192, depth=2, num_heads=6, max_tokens=64)
+    cfg.dit.diffusion.noise.mean = 1.5  # the background fills four times the values
+    cfg.dit.loop.minutes = 60.0
     if arg == "smoke":
         base.shrink(cfg)
     elif arg:

@@ -58,7 +58,7 @@ def train_vae(
     writers: Callable[[float], Sequence[Writer]],
 ) -> TrainedVAE:
     """Train on `videos` (N T H W 3), measure on `heldout`; goes on from `workdir/checkpoints`."""
-    codec = linear.fit(_folded(videos[:LINEAR_CLIPS], cfg.vae), cfg.vae.channels)
+    codec = linear.fit(_folded(videos[:LINEAR_CLIPS], cfg.vae), cfg.vae.codec_channels)
 
     def init(key: jax.Array) -> Params:
         return linear.start_at(network.init(VAE, cfg.vae, key), codec)
@@ -137,7 +137,7 @@ def _batches(videos: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
 
 
 def _folded(videos: NDArray[np.uint8], cfg: VAEConfig) -> NDArray[np.float32]:
-    return np.asarray(fold(jnp.asarray(videos, jnp.float32) / 127.5 - 1, cfg.spatial))
+    return np.asarray(fold(jnp.asarray(videos, jnp.float32) / 127.5 - 1, cfg.codec_size))
 
 
 def _decibels(mse: float) -> float:

@@ -52,14 +52,14 @@ def test_folding_round_trips(size, video):
 def test_started_at_the_linear_codec_it_is_the_linear_codec(tiny, video):
     """With the networks' outputs at 0, encoding and decoding are the principal components."""
     model, _ = tiny
-    folded = np.asarray(fold(video, model.vae.spatial))
-    codec = linear.fit(folded, model.vae.channels)
+    folded = np.asarray(fold(video, model.vae.codec_size))
+    codec = linear.fit(folded, model.vae.codec_channels)
     params = network.init(VAE, model.vae, jax.random.key(0))
     params = without_networks(linear.start_at(params, codec))
     vae = network.module(VAE, model.vae, jax.tree.map(jnp.asarray, params))
     latents = vae.encoder(video)
     assert np.mean(np.square(latents)) == pytest.approx(1.0, rel=1e-3)
-    expected = unfold(jnp.asarray(codec.reconstruct(folded)), model.vae.spatial)
+    expected = unfold(jnp.asarray(codec.reconstruct(folded)), model.vae.codec_size)
     np.testing.assert_allclose(vae.decoder(latents), expected, atol=1e-4)
 
 

@@ -115,8 +115,8 @@ def test_the_vae_loss_falls_with_the_error_it_reports():
 def linear_vae():
     """A VAE that is the best linear codec of two clips, and the clips: all noise must hurt it."""
     video = np.random.default_rng(0).integers(0, 256, (2, 8, 16, 16, 3)).astype(np.uint8)
-    folded = np.asarray(fold(jnp.asarray(video, jnp.float32) / 127.5 - 1, MODEL.vae.spatial))
-    codec = linear.fit(folded, MODEL.vae.channels)
+    folded = np.asarray(fold(jnp.asarray(video, jnp.float32) / 127.5 - 1, MODEL.vae.codec_size))
+    codec = linear.fit(folded, MODEL.vae.codec_channels)
     params = without_networks(linear.start_at(PARTS["params"]["vae"], codec))
     return jax.tree.map(jnp.asarray, params), video
 

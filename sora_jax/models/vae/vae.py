@@ -6,6 +6,8 @@ stream. Frames are folded into channels, so that all the work is 2-D convolution
 
 The decoder is a linear codec plus a network, and so is the encoder if it is deep. The linear part
 starts at the principal components of the data (`linear.py`), which is worth minutes of training.
+Large pictures get large latents by packing: a square of the codec's latents becomes one, in its
+channels. The codec itself stays small, so what it learns of one place it knows of all.
 """
 
 import dataclasses
@@ -25,6 +27,7 @@ TEMPORAL = 4  # frames a chunk
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VAEConfig:
     channels: int  # of a latent
+    pack: int = 1  # side of the square of the codec's neighbouring latents that are one latent
     patch: int  # pixels folded into channels before the first level
     widths: tuple[int, ...]  # of the levels, from fine to coarse; each level halves the picture
     blocks: int  # a level
@@ -32,10 +35,27 @@ class VAEConfig:
     deep_encoder: bool = True  # a network beside the linear encoder
     dtype: str = "bfloat16"
 
+    def __post_init__(self):
+        if self.channels % self.pack**2:
+            raise ValueError(
+                f"vae: {self.channels} channels do not hold {self.pack} x {self.pack} latents; "
+                f"take a multiple of {self.pack**2}"
+            )
+
+    @property
+    def codec_size(self) -> int:
+        """Pixels along a side of a latent before it is packed with its neighbours."""
+        return self.patch * 2 ** (len(self.widths) - 1)
+
+    @property
+    def codec_channels(self) -> int:
+        """Channels of a latent before it is packed."""
+        return self.channels // self.pack**2
+
     @property
     def spatial(self) -> int:
         """Pixels along a side of one latent."""
-        return self.patch * 2 ** (len(self.widths) - 1)
+        return self.codec_size * self.pack
 
     @property
     def patch_values(self) -> int:
@@ -55,6 +75,16 @@ def unfold(folded: Float[Array, "B n h w c"], size: int) -> Float[Array, "B T H 
     return rearrange(
         folded, "b n h w (k p q c) -> b (n k) (h p) (w q) c", k=TEMPORAL, p=size, q=size
     )
+
+
+def pack(latents: Float[Array, "B n h w c"], size: int) -> Float[Array, "B n y x C"]:
+    """Squares of `size` latents into channels."""
+    return rearrange(latents, "b n (h p) (w q) c -> b n h w (p q c)", p=size, q=size)
+
+
+def unpack(latents: Float[Array, "B n y x C"], size: int) -> Float[Array, "B n h w c"]:
+    """Inverse of `pack`."""
+    return rearrange(latents, "b n h w (p q c) -> b n (h p) (w q) c", p=size, q=size)
 
 
 class Block(nnx.Module):
@@ -127,38 +157,37 @@ class Encoder(nnx.Module):
     """Video -> latents, chunk by chunk; a linear map of each patch, or that and a network."""
 
     def __init__(self, cfg: VAEConfig, *, rngs: nnx.Rngs):
-        self.linear = Dense(
-            (cfg.patch_values, cfg.channels), ("channels_in", None), rngs=rngs, dtype="float32"
-        )
-        ends = (TEMPORAL * cfg.patch**2 * 3, cfg.channels)
+        size = (TEMPORAL * cfg.codec_size**2 * 3, cfg.codec_channels)
+        self.linear = Dense(size, ("channels_in", None), rngs=rngs, dtype="float32")
+        ends = (TEMPORAL * cfg.patch**2 * 3, cfg.codec_channels)
         self.network = (
             Pyramid(ends, cfg.widths, cfg, is_up=False, rngs=rngs) if cfg.deep_encoder else None
         )
         self.cfg = cfg
 
     def __call__(self, video: Float[Array, "B T H W 3"]) -> Float[Array, "B n h w C"]:
-        latents = self.linear(fold(video, self.cfg.spatial))
-        if self.network is None:
-            return latents
-        return latents + self.network(fold(video, self.cfg.patch))
+        latents = self.linear(fold(video, self.cfg.codec_size))
+        if self.network is not None:
+            latents = latents + self.network(fold(video, self.cfg.patch))
+        return pack(latents, self.cfg.pack)
 
 
 class Decoder(nnx.Module):
     """Latents -> video; causal across chunks."""
 
     def __init__(self, cfg: VAEConfig, *, rngs: nnx.Rngs):
-        self.linear = Dense(
-            (cfg.channels, cfg.patch_values), (None, "channels_out"), rngs=rngs, dtype="float32"
-        )
-        ends = (2 * cfg.channels, TEMPORAL * cfg.patch**2 * 3)
+        size = (cfg.codec_channels, TEMPORAL * cfg.codec_size**2 * 3)
+        self.linear = Dense(size, (None, "channels_out"), rngs=rngs, dtype="float32")
+        ends = (2 * cfg.codec_channels, TEMPORAL * cfg.patch**2 * 3)
         self.network = Pyramid(ends, cfg.widths[::-1], cfg, is_up=True, rngs=rngs)
         self.cfg = cfg
 
     def __call__(self, latents: Float[Array, "B n h w C"]) -> Float[Array, "B T H W 3"]:
+        latents = unpack(latents, self.cfg.pack)
         # A chunk sees the one before it: the first sees zeros.
         before = jnp.pad(latents[:, :-1], ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))
         detail = self.network(jnp.concatenate([latents, before], -1))
-        return unfold(self.linear(latents), self.cfg.spatial) + unfold(detail, self.cfg.patch)
+        return unfold(self.linear(latents), self.cfg.codec_size) + unfold(detail, self.cfg.patch)
 
 
 class VAE(nnx.Module):
