@@ -67,6 +67,11 @@ class ExperimentConfig:
     eval: EvalConfig
 
     def __post_init__(self):
+        if self.vae.model.deep_encoder and self.vae.loss.rough_share >= 1:
+            raise ValueError(
+                "vae.model.deep_encoder adds a network that vae.loss.rough_share 1 never trains; "
+                "lower the share, say to 0.5, or leave the encoder linear"
+            )
         # A bundle must say for itself how to sample, so these stand twice: they have to agree.
         pairs = {
             "prediction": (self.sampling.prediction, self.dit.diffusion.prediction),

@@ -1,5 +1,7 @@
 """The autoencoder: causal, chunk by chunk, and started at the linear codec."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from sora_jax.models import network
 from sora_jax.models.vae import linear
-from sora_jax.models.vae.vae import VAE, fold, unfold
+from sora_jax.models.vae.vae import VAE, VAEConfig, fold, pack, unfold, unpack
 from tests.tiny_model import tiny_parts, without_networks
 
 
@@ -47,6 +49,24 @@ def test_decoding_is_causal_and_needs_one_chunk_of_the_past(tiny, video):
 @pytest.mark.parametrize("size", [4, 8])
 def test_folding_round_trips(size, video):
     np.testing.assert_array_equal(unfold(fold(video, size), size), video)
+
+
+def test_packing_only_rearranges(tiny, video):
+    """With the same weights a packed VAE has the plain one's latents, and decodes to its frames."""
+    model, params = tiny
+    plain = network.module(VAE, model.vae, params)
+    packed = network.module(VAE, dataclasses.replace(model.vae, channels=16, pack=2), params)
+    square = video[:, :, :, :16]
+    latents, large = plain.encoder(square), packed.encoder(square)
+    assert large.shape == (2, 3, 1, 1, 16)
+    np.testing.assert_array_equal(unpack(large, 2), latents)
+    np.testing.assert_array_equal(pack(latents, 2), large)
+    np.testing.assert_array_equal(packed.decoder(large), plain.decoder(latents))
+
+
+def test_a_packed_latent_holds_whole_latents():
+    with pytest.raises(ValueError, match=r"6 channels .* multiple of 4"):
+        VAEConfig(channels=6, pack=2, patch=4, widths=(8, 8), blocks=1)
 
 
 def test_started_at_the_linear_codec_it_is_the_linear_codec(tiny, video):
