@@ -1,15 +1,28 @@
-"""Checkpoints: the state and the position in the data, together or not at all (Orbax)."""
+"""Checkpoints: the state and the position in the data, together or not at all (Orbax).
+
+Beside what Orbax writes lies a record of every leaf (shape, dtype, digest) and of the run. What is
+restored is held against it: damage is named, the checkpoint is set aside, and the one before is
+taken. A save that fails costs that save and nothing else.
+"""
 
 import dataclasses
+import hashlib
+import json
+import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
-from sora_jax.errors import RunError
+from sora_jax.errors import RunError, UsageError
+from sora_jax.train.digest import digests, path_name
 
 KEEP = 2
+_ROOM = 1.2  # free bytes asked for, over the bytes of a state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,15 +33,21 @@ class Position:
     progress: float = 0.0  # share of the run that is done; 1 once it is complete
 
 
-class Checkpoints:
-    """Saves in the background, keeps the newest two, restores onto any mesh."""
+class _Damaged(Exception):
+    """What was read is not what was written."""
 
-    def __init__(self, directory: Path):
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=KEEP, enable_async_checkpointing=True, cleanup_tmp_directories=True
-        )
-        self._directory = directory
-        self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+
+class Checkpoints:
+    """Saves in the background, keeps the newest two, restores onto any mesh.
+
+    `about` (JSON values: settings, versions) is stored with every checkpoint, for people.
+    """
+
+    def __init__(self, directory: Path, about: dict[str, Any] | None = None):
+        self._directory = directory.absolute()
+        self._about = about or {}
+        self._wanted: int | None = None  # step of the newest save that was asked for
+        self._open()
 
     @property
     def latest(self) -> int | None:
@@ -36,53 +55,162 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, step: int, state: Any, position: Position) -> None:
-        """Start to write; an error of the write before shows here. Raises RunError (disk full)."""
+        """Start to write. What can't be written is logged: training goes on, `wait` will tell."""
         if step == self.latest:
             return
+        self._wanted = step
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self._directory).free
+        if free < _ROOM * size:
+            return _warn(step, f"{size:,} bytes, and {free:,} are free in {self._directory}")
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
-            data=ocp.args.JsonSave(dataclasses.asdict(position)),
+            record=ocp.args.JsonSave(self._record(state, position)),
         )
-        try:
-            self._manager.save(step, args=args)
-        except (OSError, ValueError) as error:
-            raise self._failed(step, error) from error
+        for _ in range(2):  # an error of the save before shows here; it is not this one's fault
+            try:
+                self._manager.save(step, args=args)
+                return
+            except (OSError, ValueError, RuntimeError) as error:
+                _warn(step, _root(error))
+                self._reopen()
 
     def wait(self) -> None:
-        """Until what was started is on disk. Raises RunError if it could not be written."""
+        """Until what was started is on disk. Raises RunError if the newest could not be written."""
         try:
             self._manager.wait_until_finished()
-        except (OSError, ValueError) as error:
-            raise self._failed(self.latest, error) from error
+        except (OSError, ValueError, RuntimeError) as error:
+            _warn(self._wanted, _root(error))
+            self._reopen()
+        if self._wanted is not None and self.latest != self._wanted:
+            raise RunError(
+                f"checkpoint {self._wanted} in {self._directory} was not written (the cause is "
+                "logged above); free space and run the same command again"
+            )
 
     def restore(self, abstract: Any, shardings: Any) -> tuple[Any, Position]:
-        """(state, position) of the newest step, every leaf where `shardings` says."""
+        """(state, position) of the newest good step, every leaf where `shardings` says.
+
+        Damaged steps are renamed to STEP.damaged. Raises UsageError for a checkpoint of other
+        shapes or dtypes, RunError if no step is good.
+        """
+        causes = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            found, cause = None, ""
+            try:
+                found = self._read(step, abstract, shardings)
+            except UsageError:
+                raise
+            except Exception as error:  # Orbax raises what its parts raise
+                cause = _root(error)
+            if _all_agree(found is not None):
+                assert found is not None
+                return found
+            causes.append(f"step {step}: {cause or 'another process could not read it'}")
+            self._set_aside(step, causes[-1])
+        raise RunError(
+            f"no checkpoint in {self._directory} is good ({'; '.join(causes)}); remove the "
+            "directory to start again"
+        )
+
+    def close(self) -> None:
+        self._manager.close()
+
+    def _open(self) -> None:
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=KEEP, enable_async_checkpointing=True, cleanup_tmp_directories=True
+        )
+        self._manager = ocp.CheckpointManager(self._directory, options=options)
+
+    def _reopen(self) -> None:
+        """A manager that knows nothing of a failed save; what was half written is removed."""
+        try:
+            self._manager.close()
+        except (OSError, ValueError, RuntimeError):
+            pass  # the error that brought us here, once more
+        if jax.process_index() == 0:
+            for left in self._directory.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(left, ignore_errors=True)
+        self._open()
+
+    def _record(self, state: Any, position: Position) -> dict[str, Any]:
+        record = {
+            "position": dataclasses.asdict(position),
+            "leaves": _describe(state),
+            "digests": digests(state),
+            "about": self._about,
+        }
+        return record | {"sha256": _hash(record)}
+
+    def _read(self, step: int, abstract: Any, shardings: Any) -> tuple[Any, Position]:
+        read = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))
+        record = dict(read["record"])
+        if record.pop("sha256", None) != _hash(record):
+            raise _Damaged("its record does not have the hash that it had")
+        _check_same(self._directory / str(step), record["leaves"], _describe(abstract))
         target = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             abstract,
             shardings,
         )
-        args = ocp.args.Composite(
-            state=ocp.args.StandardRestore(target), data=ocp.args.JsonRestore()
-        )
-        try:
-            found = self._manager.restore(self.latest, args=args)
-        except (OSError, ValueError, KeyError) as error:
-            raise RunError(
-                f"checkpoint {self.latest} in {self._directory} can't be read "
-                f"({_first_line(error)}); remove it to go on from an older one"
-            ) from error
-        return found["state"], Position(**found["data"])
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+        state = self._manager.restore(step, args=args)["state"]
+        found = digests(state)
+        changed = [name for name, value in record["digests"].items() if found[name] != value]
+        if changed:
+            raise _Damaged(f"{changed[0]} and {len(changed) - 1} more do not have their digest")
+        return state, Position(**record["position"])
 
-    def close(self) -> None:
-        self._manager.close()
-
-    def _failed(self, step: int | None, error: Exception) -> RunError:
-        return RunError(
-            f"checkpoint {step} in {self._directory} was not written "
-            f"({_first_line(error)}); free space and run the same command again"
-        )
+    def _set_aside(self, step: int, cause: str) -> None:
+        logging.warning("set aside a damaged checkpoint, %s", cause)
+        if jax.process_index() == 0:
+            place = self._directory / f"{step}.damaged"
+            shutil.rmtree(place, ignore_errors=True)
+            (self._directory / str(step)).rename(place)
+        multihost_utils.sync_global_devices(f"set aside {step}")
+        self._manager.reload()
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+def _describe(tree: Any) -> dict[str, list]:
+    """Shape and dtype of each leaf, by its path."""
+    return {
+        path_name(path): [list(leaf.shape), np.dtype(leaf.dtype).name]
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }
+
+
+def _check_same(place: Path, stored: dict[str, list], wanted: dict[str, list]) -> None:
+    for name in sorted(stored.keys() | wanted.keys()):
+        there, here = stored.get(name), wanted.get(name)
+        if there != here:
+            raise UsageError(
+                f"{place} is of another model: {name} is {_leaf(there)} there and {_leaf(here)} "
+                "in this config; use its config or another --workdir"
+            )
+
+
+def _leaf(described: list | None) -> str:
+    return "absent" if described is None else f"{described[1]}{tuple(described[0])}"
+
+
+def _hash(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _all_agree(is_good: bool) -> bool:
+    """Whether it is good on every process; all get the same answer."""
+    if jax.process_count() == 1:
+        return is_good
+    return bool(np.all(multihost_utils.process_allgather(np.asarray(is_good))))
+
+
+def _root(error: BaseException) -> str:
+    """The first line of the error that began it: Orbax wraps what it meets."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__
+
+
+def _warn(step: int | None, cause: str) -> None:
+    logging.warning("checkpoint %s was not written (%s); training goes on", step, cause)

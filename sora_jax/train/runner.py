@@ -1,6 +1,7 @@
 """One run of the loop: set-up and resume. The same for every model."""
 
 import dataclasses
+import importlib.metadata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from sora_jax import config
 from sora_jax.arrays import Params
 from sora_jax.errors import UsageError
 from sora_jax.models import network
@@ -85,7 +87,7 @@ def run(
     if not plan.loop.steps and jax.process_count() > 1:
         raise UsageError("loop.steps is 0 (a length in minutes) on several hosts; give the steps")
     workdir.mkdir(parents=True, exist_ok=True)
-    checkpoints = Checkpoints(workdir / "checkpoints")
+    checkpoints = Checkpoints(workdir / "checkpoints", _about(plan))
     built = build(plan, mesh)
     if checkpoints.latest is None:
         start, position = built.fresh(), Position()
@@ -108,3 +110,14 @@ def run(
         for writer in opened:
             writer.close()
         checkpoints.close()
+
+
+def _about(plan: Plan) -> dict[str, Any]:
+    """What a checkpoint says of the run that it belongs to."""
+    packages = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
+    return {
+        "model": config.to_dict(plan.model),
+        "optimizer": config.to_dict(plan.optimizer),
+        "loop": config.to_dict(plan.loop),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+    }
