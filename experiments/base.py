@@ -167,6 +167,15 @@ def loop(**changes) -> dict:
         "eval_every": 1000,
         "ema_gamma": 12.0,  # power EMA: larger is shorter
         "seed": 0,
+        "max_skipped": 3,  # updates in a row that are not finite, and so are not applied
+        "on_skipped": "stop",  # stop | rollback (to the newest checkpoint, with other samples)
+        "watchdog": {  # seconds that each may take before the run ends with its stacks; 0: any
+            "compile": 3600.0,
+            "step": 900.0,
+            "data": 600.0,
+            "save": 1800.0,
+            "evaluate": 7200.0,
+        },
     } | changes
 
 

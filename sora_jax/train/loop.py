@@ -1,7 +1,8 @@
 """The loop: one for every model that is trained here.
 
-Order of a step: take a batch, update, every `log_every` steps write the figures of the step before
-(so that nothing waits for the device), evaluate, save. The data position is saved with the state.
+Order of a step: take a batch, update, every `log_every` steps write the figures of the last such
+step (so that nothing waits for the device), evaluate, save. The data position is saved with the
+state. A watchdog knows at every moment what the loop is doing.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 
@@ -19,6 +20,7 @@ from sora_jax.sharding import mesh as meshes
 from sora_jax.train.checkpoint import Checkpoints, Position
 from sora_jax.train.state import TrainState
 from sora_jax.train.step import TrainStep
+from sora_jax.train.watchdog import Watchdog, WatchdogConfig
 from sora_jax.train.writers import Writer
 
 
@@ -48,6 +50,13 @@ class LoopConfig:
     eval_every: int = 1000
     ema_gamma: float = 12.0  # memory of the power EMA: larger is shorter
     seed: int = 0
+    max_skipped: int = 3  # updates in a row that are not finite and so not applied
+    on_skipped: Literal["stop", "rollback"] = "stop"  # what happens after them
+    watchdog: WatchdogConfig = WatchdogConfig()
+
+    def __post_init__(self):
+        if self.max_skipped < 1:
+            raise ValueError(f"max_skipped is {self.max_skipped}; give at least 1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,48 +109,59 @@ def fit(
 ) -> Result:
     """Train until the clock says 1.
 
-    Raises Stopped after Ctrl-C and RunError for a loss that is not finite; in both cases the newest
-    good state is on disk.
+    Raises Stopped after Ctrl-C and RunError after too many updates that are not finite; in both
+    cases a good state is on disk.
     """
     step = int(state.step)
     progress = clock(step)
-    pending: tuple[int, dict] | None = None
     began, timed_from, beside = None, step, 0.0
-    skipped: Any = 0
+    log = _Log(cfg, hooks.writers, int(state.skipped[0]))
+    watch = Watchdog(cfg.watchdog)
 
-    with _stop_on_interrupt() as stop:
+    with _stop_on_interrupt() as stop, contextlib.closing(watch):
         while progress < 1:
+            watch.enter("data")
             batch = meshes.put_batch(mesh, next(batches))
+            watch.enter("compile" if began is None else "step")
             state, metrics = step_fn(state, batch, progress)
             step += 1
             progress = clock(step)
-            # Counted on the device: a step between two log lines is not overlooked.
-            skipped = metrics["skipped"] = skipped + metrics["skipped"]
 
             if began is None:  # the first step compiles
                 jax.block_until_ready(metrics)
                 began, timed_from = time.perf_counter(), step
             if step % cfg.log_every == 0 or progress == 1:
-                _write(hooks.writers, pending)
-                pending = (step, metrics | {"progress": progress})
+                try:
+                    log.write_pending()
+                except _Lost as lost:
+                    state = _roll_back(state, checkpoints, cfg, lost, log.rolled_to)
+                    step = log.rolled_to = int(state.step)
+                    progress = clock(step)
+                    continue  # with the next batches: those that did it are not seen again
+                log.pending = (step, batches.next_batch, metrics | {"progress": progress})
             hooks_from = time.perf_counter()
             if step % cfg.eval_every == 0 or progress == 1:
                 jax.block_until_ready(metrics)  # steps under way are not the hooks' time
                 hooks_from = time.perf_counter()
+                watch.enter("evaluate")
                 _run_hooks(hooks, step, state)
+            watch.enter("save")
             # A run that is complete is saved below, so that it is found complete.
             if step % cfg.checkpoint_every == 0 and progress < 1:
                 checkpoints.save(step, state, Position(batches.next_batch, progress))
             beside += time.perf_counter() - hooks_from
             if stop.requested and progress < 1:
-                _write(hooks.writers, pending)
+                log.write_pending()
                 checkpoints.save(step, state, Position(batches.next_batch, progress))
                 checkpoints.wait()
                 raise Stopped(f"stopped at step {step}, {progress:.0%}; the same command goes on")
-        _write(hooks.writers, pending)
-    rate = 0.0 if began is None else (step - timed_from) / (time.perf_counter() - began - beside)
-    checkpoints.save(step, state, Position(batches.next_batch, progress))
-    checkpoints.wait()
+        watch.enter("save")
+        log.write_pending()
+        rate = (
+            0.0 if began is None else (step - timed_from) / (time.perf_counter() - began - beside)
+        )
+        checkpoints.save(step, state, Position(batches.next_batch, progress))
+        checkpoints.wait()
     return Result(state, step, rate, step_fn._cache_size())
 
 
@@ -156,18 +176,65 @@ def _run_hooks(hooks: Hooks, step: int, state: TrainState) -> None:
             writer.videos(step, paths)
 
 
-def _write(writers: Sequence[Writer], pending: tuple[int, dict] | None) -> None:
-    if pending is None:
-        return
-    step, metrics = pending
-    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-    for writer in writers:
-        writer.scalars(step, values)
-    if values["skipped"]:
+class _Lost(RunError):
+    """Too many updates in a row were not finite. The message says which, and of which samples."""
+
+
+class _Log:
+    """Writes the figures of one log line when the next is due, and counts bad updates."""
+
+    def __init__(self, cfg: LoopConfig, writers: Sequence[Writer], skipped: int):
+        self.pending: tuple[int, int, dict] | None = None  # step, next batch, metrics
+        self.rolled_to: int | None = None  # step of the last roll-back
+        self._cfg, self._writers, self._skipped = cfg, writers, skipped
+
+    def write_pending(self) -> None:
+        """Write what is due. Raises _Lost."""
+        if self.pending is None:
+            return
+        (step, next_batch, metrics), self.pending = self.pending, None
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        for writer in self._writers:
+            writer.scalars(step, values)
+        total, in_row = int(values["skipped"]), int(values["skipped_in_row"])
+        if total > self._skipped:
+            logging.warning(
+                "%d updates by step %d were not finite and were not applied (%d in all)",
+                total - self._skipped,
+                step,
+                total,
+            )
+        self._skipped = total
+        if in_row >= self._cfg.max_skipped:
+            rows = self._cfg.batch_size
+            raise _Lost(
+                f"the loss or its gradient was not finite in the {in_row} updates up to step {step}"
+                f" (samples {(next_batch - in_row) * rows} to {next_batch * rows - 1})"
+            )
+
+
+def _roll_back(
+    state: TrainState,
+    checkpoints: Checkpoints,
+    cfg: LoopConfig,
+    lost: _Lost,
+    rolled_to: int | None,
+) -> TrainState:
+    """The state of the newest checkpoint. Raises RunError if it is not wanted or did not help."""
+    if cfg.on_skipped == "stop":
         raise RunError(
-            f"the loss or its gradient was not finite by step {step}; the checkpoint "
-            "before it is good: lower the rate or raise warmup, and start again"
-        )
+            f"{lost}; they were not applied and the newest checkpoint is good: lower the rate, "
+            "raise warmup, look at these samples, or set loop.on_skipped to 'rollback'"
+        ) from lost
+    checkpoints.wait()
+    if checkpoints.latest in (None, rolled_to):
+        raise RunError(
+            f"{lost}, and step {rolled_to or 0} is as far back as there is: lower the rate or "
+            "raise warmup"
+        ) from lost
+    before, _ = checkpoints.restore(state, jax.tree.map(lambda leaf: leaf.sharding, state))
+    logging.warning("%s; going on from step %d with other samples", lost, int(before.step))
+    return before
 
 
 @dataclasses.dataclass

@@ -22,6 +22,8 @@ class TrainState:
     opt_state: Any
     key: Any
     """Key data (uint32) of the run's randomness; never changes."""
+    skipped: Any
+    """(2,) int32: updates that were not finite and so not applied; of them, in a row up to now."""
 
     def replace(self, **changes) -> "TrainState":
         return dataclasses.replace(self, **changes)
@@ -35,6 +37,7 @@ def fresh(params: Params, tx: optax.GradientTransformation, seed: int) -> TrainS
         ema=jax.tree.map(jnp.copy, params),
         opt_state=tx.init(params),
         key=jax.random.key_data(jax.random.key(seed)),
+        skipped=jnp.zeros(2, jnp.int32),
     )
 
 
@@ -47,5 +50,6 @@ def state_shardings(mesh, abstract: TrainState, names: Any) -> TrainState:
         params=params,
         ema=params,
         key=whole,
+        skipped=whole,
         opt_state=meshes.like(mesh, abstract.opt_state, abstract.params, params),
     )

@@ -28,7 +28,8 @@ def make_train_step(
 ) -> TrainStep:
     """The update, sharded as `shardings` says; the old state's memory is reused.
 
-    An update that is not finite is not applied and counts as `skipped`; the loop decides.
+    An update that is not finite is not applied: parameters, EMA and optimizer (its count too) stay
+    as they were. It is counted in the state; the loop decides what to do about it.
     """
     tx = make_optimizer(optimizer)
 
@@ -40,15 +41,16 @@ def make_train_step(
         factor = rate_factor(optimizer, state.step, progress)
         params = jax.tree.map(lambda p, u: p + factor * u, state.params, updates)
         ema = power_ema(state.ema, params, state.step, ema_gamma)
-        new = TrainState(
-            step=state.step + 1, params=params, ema=ema, opt_state=opt_state, key=state.key
-        )
         finite = jnp.isfinite(norm) & jnp.isfinite(loss)
+        total, in_row = state.skipped
+        skipped = jnp.stack([total + ~finite, jnp.where(finite, 0, in_row + 1)])
+        new = state.replace(params=params, ema=ema, opt_state=opt_state)
         kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
-        return kept.replace(step=new.step), metrics | {
+        return kept.replace(step=state.step + 1, skipped=skipped), metrics | {
             "loss": loss,
             "grad_norm": norm,
-            "skipped": 1 - finite.astype(jnp.int32),
+            "skipped": skipped[0],
+            "skipped_in_row": skipped[1],
         }
 
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))

@@ -1,0 +1,75 @@
+"""A watchdog: a run that hangs ends, with its stacks, within a known time.
+
+JAX never notices a process that lives and does nothing: its heartbeats go on. So a thread of our
+own looks at what the loop is doing and since when.
+"""
+
+import dataclasses
+import faulthandler
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+EXIT_CODE = 75  # told apart from a crash by whoever starts the run again
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WatchdogConfig:
+    """Longest time in seconds of each thing that the loop does; 0: no limit."""
+
+    compile: float = 3600.0  # with the first step
+    step: float = 900.0  # also the wait for the steps that are under way
+    data: float = 600.0
+    save: float = 1800.0
+    evaluate: float = 7200.0  # held-out loss and samples
+
+    def __post_init__(self):
+        for name, limit in dataclasses.asdict(self).items():
+            if limit < 0:
+                raise ValueError(f"{name} is {limit} s; give 0 for no limit, or seconds")
+
+
+class Watchdog:
+    """Say what begins with `enter`; `close` when nothing can hang any more."""
+
+    def __init__(self, cfg: WatchdogConfig, end: Callable[[str], None] | None = None):
+        self._limits = dataclasses.asdict(cfg)
+        self._end = end or _end
+        self._doing: tuple[str, float] | None = None  # and when it began
+        self._closed = threading.Event()
+        limits = [limit for limit in self._limits.values() if limit]
+        if limits:
+            pause = min(1.0, min(limits) / 10)
+            threading.Thread(target=self._watch, args=(pause,), daemon=True).start()
+
+    def enter(self, name: str) -> None:
+        """What came before is over, `name` (a field of the config) begins."""
+        assert name in self._limits, name
+        self._doing = (name, time.monotonic())
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def _watch(self, pause: float) -> None:
+        while not self._closed.wait(pause):
+            doing = self._doing
+            if doing is None:
+                continue
+            name, began = doing
+            limit, took = self._limits[name], time.monotonic() - began
+            if limit and took > limit:
+                self._end(
+                    f"{name} has taken {took:.0f} s and its limit is {limit:g} s "
+                    f"(loop.watchdog.{name}); the stacks of all threads are above"
+                )
+                return
+
+
+def _end(message: str) -> None:
+    """Print every thread's stack and the message, and leave without asking anyone."""
+    faulthandler.dump_traceback(all_threads=True)
+    sys.stderr.write(f"sora-jax: {message}\n")
+    sys.stderr.flush()
+    os._exit(EXIT_CODE)
