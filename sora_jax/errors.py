@@ -1,4 +1,4 @@
-"""The four ways a command can end badly. Each message is one line: value, limit, remedy."""
+"""The ways a command can end badly. Each message is one line: value, limit, remedy."""
 
 
 class UsageError(ValueError):
@@ -23,3 +23,9 @@ class RunError(RuntimeError):
     """The work was started and failed: disk full, non-finite loss, too many broken records."""
 
     exit_code = 5
+
+
+class Preempted(Exception):
+    """The machine is wanted back (SIGTERM). The run was saved; the same command goes on."""
+
+    exit_code = 42

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("sora_jax", "data_pipelines", "experiments")
+PACKAGES = ("sora_jax", "data_pipelines", "experiments", "launch")
 
 # What each part may import of this project; a part may always import itself. Longest name wins.
 FOUNDATION = {"sora_jax.arrays", "sora_jax.errors"}
@@ -40,9 +40,10 @@ ARROWS: dict[str, set[str]] = {
     | FILES
     | {"sora_jax.data", "sora_jax.generate", "sora_jax.export.sampling"},
     "sora_jax.studio": PURE | FILES | {"sora_jax.generate", "sora_jax.export"},
-    "sora_jax.cli": {"sora_jax", "data_pipelines", "experiments"},
+    "sora_jax.cli": {"sora_jax", "data_pipelines", "experiments", "launch"},
     "data_pipelines": {"sora_jax.data", "sora_jax.media", "sora_jax.errors", "sora_jax.files"},
     "experiments": {"sora_jax.errors"},
+    "launch": {"sora_jax.errors"},
 }
 ONLY_IMPORTER = {
     "jaxtyping": "sora_jax.arrays",

@@ -21,13 +21,14 @@ from sora_jax.cli import (
     export,
     extend,
     generate,
+    launch,
     quickstart,
     runtime,
     toyworld,
     train,
 )
 from sora_jax.cli import args as shared
-from sora_jax.errors import LimitError, PolicyError, RunError, UsageError
+from sora_jax.errors import LimitError, PolicyError, Preempted, RunError, UsageError
 
 VERBS: dict[str, ModuleType] = {
     "quickstart": quickstart,
@@ -38,24 +39,29 @@ VERBS: dict[str, ModuleType] = {
     "extend": extend,
     "evaluate": evaluate,
     "export": export,
+    "launch": launch,
     "doctor": doctor,
 }
 EXIT_CODES = """exit codes:
   0 done, 2 wrong usage, 3 blocked by policy, 4 a stated limit, 5 failed while running,
-  130 stopped by Ctrl-C"""
+  42 stopped by SIGTERM and saved, 75 ended by its watchdog, 130 stopped by Ctrl-C"""
 INTERRUPTED = 130
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and give its exit code."""
-    argv = sys.argv[1:] if argv is None else argv
-    as_json = "--json" in argv
+    return runtime.leave(_run(sys.argv[1:] if argv is None else argv))
+
+
+def _run(argv: list[str]) -> int:
+    as_json = "--json" in argv[: argv.index("--") if "--" in argv else None]
     try:
         args = parse(argv)
         runtime.prepare()
+        runtime.connect()
         with contextlib.redirect_stdout(sys.stderr):
             result = VERBS[args.verb].run(args)
-    except (UsageError, PolicyError, LimitError, RunError) as error:
+    except (UsageError, PolicyError, LimitError, RunError, Preempted) as error:
         return _fail(str(error), error.exit_code, as_json)
     except KeyboardInterrupt as stop:
         return _fail(str(stop) or "stopped by Ctrl-C", INTERRUPTED, as_json)
@@ -70,7 +76,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """Arguments of one verb, with the `--config.` overrides in `overrides`."""
+    """Arguments of one verb, with the `--config.` overrides in `overrides`.
+
+    What comes after `--` is the verb's own business and is in `command`.
+    """
+    end = argv.index("--") if "--" in argv else len(argv)
+    argv, command = argv[:end], argv[end + 1 :]
     rest, overrides = shared.take_overrides(argv)
     verb = next((word for word in rest if not word.startswith("-")), None)
     if verb is not None and verb not in VERBS:
@@ -79,6 +90,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise UsageError(f"sora-jax has no verb {verb!r}; {hint}")
     args = build_parser().parse_args(rest)
     args.overrides = overrides
+    args.command = command
+    if command and args.verb != "launch":
+        raise UsageError(f"{args.verb} takes nothing after --, and there is {command[0]!r}")
     if overrides and not getattr(args, "config", None):
         raise UsageError(
             f"--config.{next(iter(overrides))} needs --config FILE; {args.verb} has none"

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import tqdm
 
@@ -35,6 +34,7 @@ from sora_jax.generate.engine import Engine
 from sora_jax.generate.t2v import generate
 from sora_jax.models.network import LatentStats, ModelConfig
 from sora_jax.models.text.tokenizer import Tokenizer
+from sora_jax.sharding import hosts
 from sora_jax.sharding import mesh as meshes
 from sora_jax.train import flops, writers
 from sora_jax.train.dit_run import DiTTraining, LatentClips, step_flops, train_dit
@@ -71,7 +71,8 @@ class Run:
             yield
         finally:
             self.minutes[name] = self.minutes.get(name, 0.0) + (time.time() - start) / 60
-            files.write_text(self.minutes_path, json.dumps(self.minutes) + "\n")
+            if hosts.is_first():
+                files.write_text(self.minutes_path, json.dumps(self.minutes) + "\n")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,15 +111,17 @@ def train(run: Run) -> Trained:
     """All stages up to the bundle. Raises train.loop.Stopped after Ctrl-C."""
     cfg = run.cfg
     mesh = meshes.make_mesh(cfg.mesh)
-    data = prepare_data(run)
+    data = hosts.first_then_all(lambda: prepare_data(run), "data")
     tokenizer = make_tokenizer(data, cfg)
     vae = run_vae(run, data, mesh)
     model = build_model(cfg, vae.stats, tokenizer)
-    latents = encode_latents(run, data, model, vae.params)
+    latents = hosts.first_then_all(lambda: encode_latents(run, data, model, vae.params), "latents")
     rate = flops.matmul_rate()
     result, flops_per_step = run_dit(run, model, latents, tokenizer, vae.params, mesh)
-    dit = jax.device_get(result.state.ema)
-    export(run, model, {"vae": vae.params, "dit": dit}, tokenizer)
+    dit = hosts.fetch(result.state.ema)
+    hosts.leave()  # what is left is one process's work
+    if hosts.is_first():
+        export(run, model, {"vae": vae.params, "dit": dit}, tokenizer)
     trained = Trained(
         linear_psnr=vae.linear_psnr,
         dit_params=num_params(dit),
@@ -131,7 +134,8 @@ def train(run: Run) -> Trained:
     path = run.workdir / "trained.json"
     if result.compiles == 0 and path.exists():  # trained before: only read this time
         return config.load_json(Trained, path)
-    config.save_json(path, trained)
+    if hosts.is_first():
+        config.save_json(path, trained)
     return trained
 
 
@@ -356,6 +360,8 @@ def _bundle(run: Run, model: ModelConfig, params: dict[str, Params], tokenizer) 
 
 
 def _writers(run: Run, workdir: Path, title: str, progress: float) -> list[writers.Writer]:
+    if not hosts.is_first():
+        return []
     opened: list[writers.Writer] = [
         writers.JsonLines(workdir / "metrics.jsonl"),
         writers.Progress(title, progress),

@@ -65,6 +65,7 @@ def run_experiment(
     from sora_jax import config
     from sora_jax.cli import pipeline, prove
     from sora_jax.cli.experiment import ExperimentConfig
+    from sora_jax.sharding import hosts
     from sora_jax.train.loop import Stopped
 
     values = config.load(config_name, overrides)
@@ -80,6 +81,9 @@ def run_experiment(
         trained = pipeline.train(run)
     except Stopped as stop:
         raise KeyboardInterrupt(str(stop)) from None
+    if not hosts.is_first():
+        index, count = hosts.place()
+        return {"notes": [f"process {index} of {count} is done; process 0 judges and reports"]}
     report = prove.prove(run, trained, command=_command(config_name, args))
     return {
         "report": str(run.workdir / "report.html"),

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import sys
 from pathlib import Path
 
 # Parameters of glibc's mallopt(3).
@@ -15,6 +16,49 @@ def prepare() -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only: XLA logs to stderr
     _keep_freed_memory()
+
+
+# Set by whoever starts the processes of one run: "host:port" of the first, count and own number.
+COORDINATOR, PROCESSES, PROCESS = (
+    "SORA_JAX_COORDINATOR",
+    "SORA_JAX_PROCESSES",
+    "SORA_JAX_PROCESS",
+)
+HEARTBEAT = "SORA_JAXHEARTBEAT_SECONDS"  # after which a silent process is given up
+
+
+def connect() -> None:
+    """Join the other processes of this run, if it has been started as one of several.
+
+    JAX then watches for SIGTERM too, so that a run of one process that may be preempted is also
+    started this way; a handler of our own would switch that off.
+    """
+    if COORDINATOR not in os.environ:
+        return
+    import jax
+
+    address = os.environ[COORDINATOR]
+    jax.distributed.initialize(
+        address,
+        num_processes=int(os.environ[PROCESSES]),
+        process_id=int(os.environ[PROCESS]),
+        # Its own choice is all interfaces, in the clear.
+        coordinator_bind_address=address if address.startswith("127.") else None,
+        heartbeat_timeout_seconds=int(os.environ.get(HEARTBEAT, "100")),
+        shutdown_timeout_seconds=60,
+    )
+
+
+def leave(code: int) -> int:
+    """How a command ends: `code` is given back, or ends the process here if it is one of several.
+
+    The usual way out waits for the other processes, which do not come when one has failed.
+    """
+    if code and COORDINATOR in os.environ:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def cache_directory() -> Path:

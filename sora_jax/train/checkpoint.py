@@ -16,9 +16,9 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
 from sora_jax.errors import RunError, UsageError
+from sora_jax.sharding import hosts
 from sora_jax.train.digest import digests, path_name
 
 KEEP = 2
@@ -103,7 +103,7 @@ class Checkpoints:
                 raise
             except Exception as error:  # Orbax raises what its parts raise
                 cause = _root(error)
-            if _all_agree(found is not None):
+            if hosts.all_agree(found is not None):
                 assert found is not None
                 return found
             causes.append(f"step {step}: {cause or 'another process could not read it'}")
@@ -128,7 +128,7 @@ class Checkpoints:
             self._manager.close()
         except (OSError, ValueError, RuntimeError):
             pass  # the error that brought us here, once more
-        if jax.process_index() == 0:
+        if hosts.is_first():
             for left in self._directory.glob("*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(left, ignore_errors=True)
         self._open()
@@ -163,11 +163,11 @@ class Checkpoints:
 
     def _set_aside(self, step: int, cause: str) -> None:
         logging.warning("set aside a damaged checkpoint, %s", cause)
-        if jax.process_index() == 0:
+        if hosts.is_first():
             place = self._directory / f"{step}.damaged"
             shutil.rmtree(place, ignore_errors=True)
             (self._directory / str(step)).rename(place)
-        multihost_utils.sync_global_devices(f"set aside {step}")
+        hosts.barrier(f"set aside {step}")
         self._manager.reload()
 
 
@@ -195,13 +195,6 @@ def _leaf(described: list | None) -> str:
 
 def _hash(record: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
-def _all_agree(is_good: bool) -> bool:
-    """Whether it is good on every process; all get the same answer."""
-    if jax.process_count() == 1:
-        return is_good
-    return bool(np.all(multihost_utils.process_allgather(np.asarray(is_good))))
 
 
 def _root(error: BaseException) -> str:

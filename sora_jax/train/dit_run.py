@@ -18,6 +18,7 @@ from sora_jax.data.records import Columns
 from sora_jax.models import network
 from sora_jax.models.network import Denoiser, ModelConfig
 from sora_jax.models.text.tokenizer import Tokenizer
+from sora_jax.sharding import hosts
 from sora_jax.sharding import mesh as meshes
 from sora_jax.train import flops, loop, runner
 from sora_jax.train.objectives import DiffusionConfig, dit_objective
@@ -119,6 +120,7 @@ def make_rows(cfg: DiTTraining, clips: LatentClips, tokenizer: Tokenizer, *, see
             batch_size=cfg.loop.batch_size,
             seed=seed,
             transform=RowMaker(cfg, clips, tokenizer),
+            host=hosts.place(),
         )
     )
 
@@ -140,14 +142,18 @@ def train_dit(
     probes = [
         fixed[i] for i in range(min(HELDOUT_BATCHES, len(heldout) // cfg.loop.batch_size + 1))
     ]
-    probe_loss = jax.jit(lambda params, batch: loss_fn(params, batch, jax.random.key(0))[0])
+    probe_loss = jax.jit(
+        lambda params, batch: loss_fn(params, batch, jax.random.key(0))[0],
+        out_shardings=meshes.replicated(mesh),
+    )
 
     def evaluate(state: TrainState) -> dict[str, float]:
         losses: list[Array] = [probe_loss(state.ema, meshes.put_batch(mesh, b)) for b in probes]
         return {"heldout_loss": float(np.mean(jax.device_get(losses)))}
 
     def show(step: int, state: TrainState) -> dict[str, Path]:
-        return samples(step, jax.device_get(state.ema)) if samples else {}
+        ema = hosts.fetch(state.ema)
+        return samples(step, ema) if samples and hosts.is_first() else {}
 
     rows = make_rows(cfg, train, tokenizer, seed=cfg.loop.seed)
     return runner.run(

@@ -15,7 +15,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 
-from sora_jax.errors import RunError
+from sora_jax.errors import Preempted, RunError
+from sora_jax.sharding import hosts
 from sora_jax.sharding import mesh as meshes
 from sora_jax.train.checkpoint import Checkpoints, Position
 from sora_jax.train.state import TrainState
@@ -109,8 +110,8 @@ def fit(
 ) -> Result:
     """Train until the clock says 1.
 
-    Raises Stopped after Ctrl-C and RunError after too many updates that are not finite; in both
-    cases a good state is on disk.
+    Raises Stopped after Ctrl-C, Preempted after SIGTERM to one of several processes, and RunError
+    after too many updates that are not finite; in all cases a good state is on disk.
     """
     step = int(state.step)
     progress = clock(step)
@@ -150,11 +151,13 @@ def fit(
             if step % cfg.checkpoint_every == 0 and progress < 1:
                 checkpoints.save(step, state, Position(batches.next_batch, progress))
             beside += time.perf_counter() - hooks_from
-            if stop.requested and progress < 1:
+            is_wanted_back = hosts.is_wanted_back(step)
+            if (stop.requested or is_wanted_back) and progress < 1:
                 log.write_pending()
                 checkpoints.save(step, state, Position(batches.next_batch, progress))
                 checkpoints.wait()
-                raise Stopped(f"stopped at step {step}, {progress:.0%}; the same command goes on")
+                ending = Preempted if is_wanted_back else Stopped
+                raise ending(f"stopped at step {step}, {progress:.0%}; the same command goes on")
         watch.enter("save")
         log.write_pending()
         rate = (
@@ -174,6 +177,7 @@ def _run_hooks(hooks: Hooks, step: int, state: TrainState) -> None:
         paths = hooks.samples(step, state)
         for writer in hooks.writers:
             writer.videos(step, paths)
+    hosts.barrier(f"hooks of step {step}")  # the first one's samples are not the others' next step
 
 
 class _Lost(RunError):

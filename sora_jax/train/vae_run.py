@@ -16,6 +16,7 @@ from sora_jax.models import network
 from sora_jax.models.network import LatentStats
 from sora_jax.models.vae import linear
 from sora_jax.models.vae.vae import VAE, VAEConfig, fold
+from sora_jax.sharding import hosts
 from sora_jax.sharding import mesh as meshes
 from sora_jax.train import loop, runner
 from sora_jax.train.objectives import VAELossConfig, vae_objective
@@ -64,7 +65,7 @@ def train_vae(
         return linear.start_at(network.init(VAE, cfg.vae, key), codec)
 
     def evaluate(state: TrainState) -> dict[str, float]:
-        return {"heldout_psnr": psnr(cfg.vae, state.ema, heldout)}
+        return {"heldout_psnr": psnr(cfg.vae, hosts.fetch(state.ema), heldout)}
 
     plan = runner.Plan(
         make=VAE,
@@ -75,7 +76,10 @@ def train_vae(
         loop=cfg.loop,
     )
     batches = loader.batches(
-        Columns({"video": videos}), batch_size=cfg.loop.batch_size, seed=cfg.loop.seed
+        Columns({"video": videos}),
+        batch_size=cfg.loop.batch_size,
+        seed=cfg.loop.seed,
+        host=hosts.place(),
     )
     result = runner.run(
         plan,
@@ -85,7 +89,7 @@ def train_vae(
         writers=writers,
         hooks=loop.Hooks(evaluate=evaluate),
     )
-    params = jax.device_get(result.state.ema)
+    params = hosts.fetch(result.state.ema)
     linear_error = np.mean(
         np.square(codec.reconstruct(_folded(heldout, cfg.vae)) - _folded(heldout, cfg.vae))
     )

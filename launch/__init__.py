@@ -1,0 +1,1 @@
+"""Starting runs: processes on this machine, and the files that start them on clusters."""

@@ -1,0 +1,209 @@
+"""Processes of one run on this machine: started together, ended together, started again.
+
+JAX's own multi-controller runtime is the engine; this starts it, and knows how it ends. Each worker
+leads a session of its own, so that what it has started ends with it. The first worker that fails
+decides how the attempt ended: the others then die of its absence, which says nothing.
+"""
+
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
+
+PREEMPTED, WATCHDOG, INTERRUPTED = 42, 75, 130
+FINAL = (2, 3, 4, INTERRUPTED)  # a person's mistake or wish: starting again does not help
+PEER_DIED = (-signal.SIGABRT, 128 + signal.SIGABRT)  # JAX ends a process whose peer is gone
+_POLL, _SETTLE = 0.05, 1.0  # seconds between looks; in which the true first failure shows itself
+_TAIL = 30  # lines of the first failing worker's log
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is started, and how often."""
+
+    command: Sequence[str]
+    workdir: Path  # of the run: logs and attempts.jsonl lie in it, checkpoints are looked for in it
+    processes: int = 1
+    max_restarts: int = 3  # in a row without a new checkpoint
+    backoff: float = 1.0  # seconds before the first restart; doubles up to a minute
+    grace: float = 300.0  # seconds that workers have to save once they were asked to stop
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How one attempt went."""
+
+    code: int  # 0, or that of the first worker that failed
+    worker: int | None  # which one it was
+    asked: bool  # the supervisor was told to stop
+
+
+def supervise(job: Job, say: Callable[[str], None], environment: dict[str, str]) -> int:
+    """Run the job to its end and give its exit code; `say` gets lines for people."""
+    job.workdir.mkdir(parents=True, exist_ok=True)
+    failures, newest = 0, newest_checkpoints(job.workdir)
+    number = 0
+    while True:
+        began = time.time()
+        ended = _attempt(job, number, environment)
+        reached = newest_checkpoints(job.workdir)
+        _record(job, number=number, began=began, ended=ended, checkpoints=reached)
+        if ended.code == 0 or ended.asked or ended.code in FINAL:
+            if ended.code:
+                say(_last_lines(job, number, ended))
+            return ended.code
+        say(_last_lines(job, number, ended))
+        if ended.code != PREEMPTED:
+            failures = 1 if reached != newest else failures + 1
+        if failures > job.max_restarts:
+            say(f"{failures} failures without a new checkpoint; not started again")
+            return ended.code
+        pause = min(60.0, job.backoff * 2 ** max(0, failures - 1)) if failures else 0.0
+        say(f"starting again in {pause:g} s (attempt {number + 2})")
+        time.sleep(pause)
+        newest, number = reached, number + 1
+
+
+def newest_checkpoints(workdir: Path) -> dict[str, int]:
+    """The newest step of each checkpoint directory in a run."""
+    found: dict[str, int] = {}
+    for path in workdir.glob("**/checkpoints/[0-9]*"):
+        if path.name.isdigit():
+            name = str(path.parent.relative_to(workdir))
+            found[name] = max(found.get(name, 0), int(path.name))
+    return found
+
+
+def log_path(job: Job, number: int, worker: int) -> Path:
+    """Where a worker's standard output and error go."""
+    return job.workdir / "launch" / f"attempt-{number + 1}" / f"process-{worker}.log"
+
+
+def _attempt(job: Job, number: int, environment: dict[str, str]) -> Ended:
+    """Start all workers, wait until one fails or all are done, and leave none behind."""
+    address = f"127.0.0.1:{_free_port()}"
+    workers: list[subprocess.Popen] = []
+    copiers: list[threading.Thread] = []
+    asked: list[int] = []
+
+    def pass_on(signal_number, _frame):
+        asked.append(signal_number)
+        for worker in workers:
+            if worker.poll() is None:
+                os.kill(worker.pid, signal_number)
+
+    before = {s: signal.signal(s, pass_on) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        for index in range(job.processes):
+            place = {
+                "SORA_JAX_COORDINATOR": address,
+                "SORA_JAX_PROCESSES": str(job.processes),
+                "SORA_JAX_PROCESS": str(index),
+            }
+            worker = subprocess.Popen(
+                job.command,
+                env=environment | place,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            workers.append(worker)
+            log = log_path(job, number, index)
+            log.parent.mkdir(parents=True, exist_ok=True)
+            copiers.append(threading.Thread(target=_copy, args=(worker.stdout, log, index == 0)))
+            copiers[-1].start()
+        return _wait(job, workers, asked)
+    finally:
+        for worker in workers:
+            _end_group(worker)
+        for copier in copiers:
+            copier.join(timeout=5)
+        for signal_number, handler in before.items():
+            signal.signal(signal_number, handler)
+
+
+def _wait(job: Job, workers: list[subprocess.Popen], asked: list[int]) -> Ended:
+    deadline = None
+    while True:
+        codes = [worker.poll() for worker in workers]
+        failed = [i for i, code in enumerate(codes) if code]
+        if failed and not asked:
+            time.sleep(_SETTLE)
+            codes = [worker.poll() for worker in workers]
+            failed += [i for i, code in enumerate(codes) if code and i not in failed]
+            first = next((i for i in failed if codes[i] not in PEER_DIED), failed[0])
+            return Ended(_as_exit_code(codes[first]), first, False)
+        if all(code is not None for code in codes):
+            first = next((i for i, code in enumerate(codes) if code), None)
+            return Ended(
+                _as_exit_code(codes[first]) if first is not None else 0, first, bool(asked)
+            )
+        if asked and deadline is None:
+            deadline = time.monotonic() + job.grace
+        if deadline is not None and time.monotonic() > deadline:
+            return Ended(128 + asked[0], None, True)
+        time.sleep(_POLL)
+
+
+def _as_exit_code(code: int | None) -> int:
+    """Shells call death by a signal 128 + its number."""
+    assert code is not None
+    return 128 - code if code < 0 else code
+
+
+def _end_group(worker: subprocess.Popen) -> None:
+    """The worker and all that it has started, decoders of the data included."""
+    try:
+        os.killpg(worker.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    worker.wait()
+
+
+def _copy(stream: IO[bytes], log: Path, is_shown: bool) -> None:
+    """A worker's output into its log, and to the terminal as well."""
+    with log.open("wb", buffering=0) as file:
+        while chunk := os.read(stream.fileno(), 1 << 16):
+            file.write(chunk)
+            if is_shown:
+                sys.stderr.buffer.write(chunk)
+                sys.stderr.buffer.flush()
+
+
+def _last_lines(job: Job, number: int, ended: Ended) -> str:
+    if ended.worker is None:
+        return f"the workers did not stop within {job.grace:g} s"
+    log = log_path(job, number, ended.worker)
+    lines = log.read_text(errors="replace").splitlines()[-_TAIL:]
+    shown = "\n".join(f"  {ended.worker}| {line}" for line in lines)
+    return f"process {ended.worker} ended first, with code {ended.code} ({log}):\n{shown}"
+
+
+def _record(job: Job, *, number: int, began: float, ended: Ended, checkpoints: dict) -> None:
+    line = {
+        "attempt": number + 1,
+        "began": round(began, 3),
+        "seconds": round(time.time() - began, 3),
+        "code": ended.code,
+        "process": ended.worker,
+        "checkpoints": checkpoints,
+    }
+    with (job.workdir / "attempts.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
