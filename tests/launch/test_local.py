@@ -129,7 +129,7 @@ sys.exit(5) if me else time.sleep(600)
 
 
 def test_sigterm_is_passed_on_and_ends_the_job(tmp_path):
-    """Workers save and say 42; the supervisor was asked to stop, so it does not start them again."""
+    """Workers save and say 42; since it was asked to stop, it does not start them again."""
     body = """
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(42))
 (here / f"ready-{me}").write_text("")
