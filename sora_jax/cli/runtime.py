@@ -18,7 +18,8 @@ def prepare() -> None:
     _keep_freed_memory()
 
 
-# Set by whoever starts the processes of one run: "host:port" of the first, count and own number.
+# Set by whoever starts the processes of one run: "host:port" of the first, count and own number;
+# or "auto" as the first where JAX finds the others by itself (TPU pods).
 COORDINATOR, PROCESSES, PROCESS = (
     "SORA_JAX_COORDINATOR",
     "SORA_JAX_PROCESSES",
@@ -38,6 +39,9 @@ def connect() -> None:
     import jax
 
     address = os.environ[COORDINATOR]
+    if address == "auto":
+        jax.distributed.initialize()
+        return
     jax.distributed.initialize(
         address,
         num_processes=int(os.environ[PROCESSES]),
