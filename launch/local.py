@@ -135,18 +135,16 @@ def _wait(job: Job, workers: list[subprocess.Popen], asked: list[int]) -> Ended:
     deadline = None
     while True:
         codes = [worker.poll() for worker in workers]
-        failed = [i for i, code in enumerate(codes) if code]
+        failed = [i for i, known in enumerate(codes) if known]
         if failed and not asked:
             time.sleep(_SETTLE)
             codes = [worker.poll() for worker in workers]
-            failed += [i for i, code in enumerate(codes) if code and i not in failed]
+            failed += [i for i, known in enumerate(codes) if known and i not in failed]
             first = next((i for i in failed if codes[i] not in PEER_DIED), failed[0])
             return Ended(_as_exit_code(codes[first]), first, False)
         if all(code is not None for code in codes):
-            first = next((i for i, code in enumerate(codes) if code), None)
-            return Ended(
-                _as_exit_code(codes[first]) if first is not None else 0, first, bool(asked)
-            )
+            code = codes[failed[0]] if failed else 0
+            return Ended(_as_exit_code(code), failed[0] if failed else None, bool(asked))
         if asked and deadline is None:
             deadline = time.monotonic() + job.grace
         if deadline is not None and time.monotonic() > deadline:
