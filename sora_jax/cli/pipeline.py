@@ -368,8 +368,11 @@ def _writers(run: Run, workdir: Path, title: str, progress: float) -> list[write
     ]
     if run.wandb_mode != "disabled":
         name = f"{run.cfg.name}-{workdir.name}"
+        settings = config.to_dict(run.cfg)
         opened.append(
-            writers.Wandb(run.workdir, name, config.to_dict(run.cfg), mode=run.wandb_mode)
+            writers.Sink(
+                "wandb", lambda: writers.Wandb(run.workdir, name, settings, mode=run.wandb_mode)
+            )
         )
     return opened
 

@@ -174,7 +174,11 @@ def _run_hooks(hooks: Hooks, step: int, state: TrainState) -> None:
         for writer in hooks.writers:
             writer.scalars(step, figures)
     if hooks.samples:
-        paths = hooks.samples(step, state)
+        try:
+            paths = hooks.samples(step, state)
+        except (OSError, RunError) as error:  # a full disk: the run is worth more than its pictures
+            logging.warning("samples of step %d were not written: %s", step, error)
+            paths = {}
         for writer in hooks.writers:
             writer.videos(step, paths)
     hosts.barrier(f"hooks of step {step}")  # the first one's samples are not the others' next step

@@ -1,15 +1,20 @@
-"""Where metrics go: JSON lines (the record), wandb and the terminal (the views)."""
+"""Where metrics go: JSON lines (the record), wandb and the terminal (the views).
 
+None of them can end or change a training: what can't be written is kept, or told and given up.
+"""
+
+import contextlib
 import json
+import logging
 import math
+import os
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO, runtime_checkable
 
 import tqdm
-
-from sora_jax.errors import RunError
 
 type Mode = Literal["offline", "online", "disabled"]
 
@@ -28,28 +33,45 @@ class Writer(Protocol):
 
 
 class JsonLines:
-    """`metrics.jsonl`: one object a line with `step`, flushed as it is written."""
+    """`metrics.jsonl`: one object a line with `step`, on disk as soon as it is written.
+
+    Lines that can't be written (a full disk) wait, and go out with the next one that can.
+    """
 
     def __init__(self, path: Path):
         self._path = path
+        self._waiting: list[str] = []
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         line: dict[str, float | None] = {"step": step, "time": round(time.time(), 3)}
         line |= {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._waiting.append(json.dumps(line) + "\n")
         try:
-            with self._path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            self._write("".join(self._waiting).encode())
         except OSError as error:
-            raise RunError(
-                f"{self._path} can't be written ({error.strerror}); free space and run "
-                "the same command again"
-            ) from error
+            if len(self._waiting) == 1:  # told once, not with every line
+                logging.warning("%s can't be written (%s); its lines wait", self._path, error)
+            return
+        self._waiting = []
 
     def videos(self, step: int, paths: dict[str, Path]) -> None:
         """Samples lie in the run directory already."""
 
     def close(self) -> None:
-        """Nothing is held open."""
+        if self._waiting:
+            logging.warning("%s lacks its last %d lines", self._path, len(self._waiting))
+
+    def _write(self, content: bytes) -> None:
+        """All of it or, but for a crash, nothing."""
+        with self._path.open("ab", buffering=0) as file:
+            before = os.fstat(file.fileno()).st_size
+            try:
+                while content:
+                    content = content[file.write(content) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)
+                raise
 
 
 class Wandb:
@@ -79,6 +101,41 @@ class Wandb:
 
     def close(self) -> None:
         self._run.finish()
+
+
+class Sink:
+    """A writer that may fail: at its first error it is told of and left out."""
+
+    def __init__(self, name: str, make: Callable[[], Writer]):
+        self._name = name
+        self._writer: Writer | None = None
+        with self._may_fail():
+            self._writer = make()
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        with self._may_fail():
+            if self._writer:
+                self._writer.scalars(step, values)
+
+    def videos(self, step: int, paths: dict[str, Path]) -> None:
+        with self._may_fail():
+            if self._writer:
+                self._writer.videos(step, paths)
+
+    def close(self) -> None:
+        with self._may_fail():
+            if self._writer:
+                self._writer.close()
+
+    @contextlib.contextmanager
+    def _may_fail(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # whatever a service or its library comes up with
+            self._writer = None
+            logging.warning(
+                "%s is left out from here on (%s); metrics.jsonl has everything", self._name, error
+            )
 
 
 class Progress:
