@@ -43,6 +43,7 @@ from sora_jax.train.vae_run import TrainedVAE, VAETraining, train_vae
 
 _ENCODE_BATCH = 64
 _WORTH_WORKERS = 2000  # clips: starting worker processes takes seconds
+_MAY_CHANGE = ("mesh.", ".watchdog.")  # settings of how a run is done, not of what it is
 _CARD = """# {name}
 
 A text-to-video model trained by sora_jax on: {data}. Settings are in config.json; the figures that
@@ -93,6 +94,7 @@ def open_run(cfg: ExperimentConfig, workdir: Path, wandb_mode: writers.Mode = "o
     path = workdir / "config.json"
     if path.exists():
         found = config.difference(json.loads(path.read_text()), json.loads(_json(cfg)))
+        found = [item for item in found if not any(part in item.field for part in _MAY_CHANGE)]
         if found:
             raise UsageError(
                 f"{workdir} holds a run with another config: {', '.join(map(str, found[:5]))}"

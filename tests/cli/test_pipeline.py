@@ -152,3 +152,14 @@ def test_a_run_is_not_mixed_from_two_states_of_a_folder(tmp_path):
     (videos / "a.txt").write_text("another thing moves")
     with pytest.raises(UsageError, match="not those that .* was begun with"):
         pipeline.prepare_data(opened)
+
+
+def test_a_run_goes_on_on_another_mesh_but_not_with_other_settings(tmp_path):
+    def opened(**settings):
+        cfg = config.resolve(ExperimentConfig, config.load("quickstart:smoke", settings))
+        return pipeline.open_run(cfg, tmp_path / "run", "disabled")
+
+    opened()
+    opened(**{"mesh.data": "2", "dit.loop.watchdog.step": "10.0"})
+    with pytest.raises(UsageError, match=r"another config: dit\.loop\.seed"):
+        opened(**{"dit.loop.seed": "1"})
