@@ -61,10 +61,11 @@ def global_ids(workdir, processes):
 def two(tmp_path_factory):
     """Two processes that nothing happens to."""
     workdir = tmp_path_factory.mktemp("two")
-    assert train(workdir, 2, 2) == (0, "")
+    assert train(workdir, 2, 2)[0] == 0
     return workdir
 
 
+@pytest.mark.slow
 def test_two_processes_see_what_one_sees(two, tmp_path):
     code, _ = train(tmp_path, 1, 4)
     assert code == 0
@@ -72,7 +73,14 @@ def test_two_processes_see_what_one_sees(two, tmp_path):
     np.testing.assert_allclose(losses(two), losses(tmp_path), rtol=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "process"), [("kill", 1), ("exception", 0), ("term", 1)])
+@pytest.mark.parametrize(
+    ("kind", "process"),
+    [
+        ("kill", 1),
+        pytest.param("exception", 0, marks=pytest.mark.slow),
+        pytest.param("term", 1, marks=pytest.mark.slow),
+    ],
+)
 def test_interrupted_anywhere_it_is_the_same_run(two, tmp_path, kind, process):
     """To the bit: parameters, EMA, moments, counts."""
     code, said = train(tmp_path, 2, 2, "--fault", f"{kind}:5:{process}")
@@ -87,12 +95,14 @@ def test_interrupted_anywhere_it_is_the_same_run(two, tmp_path, kind, process):
         assert max(attempts[0]["checkpoints"].values()) >= 6
 
 
+@pytest.mark.slow
 def test_another_run_has_other_digests(two, tmp_path):
     """What the test above compares does tell runs apart: here one batch is never seen."""
     assert train(tmp_path, 2, 2, "--steps", str(STEPS - 1))[0] == 0
     assert digests(tmp_path) != digests(two)
 
 
+@pytest.mark.slow
 def test_a_hang_ends_in_time_and_the_run_goes_on(two, tmp_path):
     """Its peer waits for it in the update; the hung process's own watchdog speaks first."""
     began = time.monotonic()
