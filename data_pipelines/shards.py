@@ -1,9 +1,11 @@
-"""Writing shards: records in, a directory of ArrayRecord files and an index out.
+"""Writing shards: records in, a directory of ArrayRecord files, their index and a manifest out.
 
 The directory appears only when it is complete, under a fingerprint of what it was made from, so a
-stage can be run again at no cost and a killed one leaves nothing that looks finished.
+stage can be run again at no cost and a killed one leaves nothing that looks finished. Equal records
+give equal bytes in every file.
 """
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -12,9 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from data_pipelines import tfds_writer
+from data_pipelines.index_writer import SplitIndexWriter
+from data_pipelines.tfds_writer import SplitWriter, write_info
 from sora_jax import files
-from sora_jax.data import records
+from sora_jax.data import index, records, schema
 from sora_jax.data.schema import VideoRecord
 from sora_jax.errors import UsageError
 
@@ -23,9 +26,12 @@ type Progress = Callable[[str, int], None]  # split, records written so far
 
 def is_complete(directory: str | Path, fingerprint: str) -> bool:
     """Whether `directory` holds the shards that were written under this fingerprint."""
-    if not (Path(directory) / records.INDEX).exists():
+    if not index.is_shards(directory):
         return False
-    return records.read_index(directory)["fingerprint"] == fingerprint
+    try:
+        return index.read_manifest(directory)["fingerprint"] == fingerprint
+    except UsageError:  # damaged, or of another version
+        return False
 
 
 def write(
@@ -33,34 +39,47 @@ def write(
     splits: Mapping[str, Iterable[VideoRecord]],
     *,
     fingerprint: str = "",
+    settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Write the splits as shards in `directory`, in the order in which the records come.
 
     Nothing is done if it already holds shards of this fingerprint; shards of another one are
-    replaced. `fingerprint` is any text that changes when the records would.
+    replaced. `fingerprint` is any text that changes when the records would; `settings` is JSON on
+    how they were made, kept in the manifest. Raises UsageError for a directory of other files, a
+    split without records and two records of one id, and RunError when the disk is full; what was
+    written so far is removed then, and older shards are still whole.
     """
     directory = Path(directory)
     if fingerprint and is_complete(directory, fingerprint):
         return
-    if directory.exists() and any(directory.iterdir()) and not _is_shards(directory):
+    if directory.exists() and any(directory.iterdir()) and not index.is_shards(directory):
         raise UsageError(f"{directory} holds other files; name an empty folder for the shards")
     partial = directory.with_name(f"{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    index: dict[str, Any] = {name: {"ids": [], "shapes": []} for name in splits}
-
-    def note(split: str, record: VideoRecord) -> None:
-        index[split]["ids"].append(record.id)
-        index[split]["shapes"].append(record.shape)
-        if progress is not None:
-            progress(split, len(index[split]["ids"]))
-
     with files.disk_errors(directory):
-        tfds_writer.write_splits(partial, splits, note)
-        content = {"fingerprint": fingerprint, "splits": index}
-        files.write_text(partial / records.INDEX, json.dumps(content))
-        shutil.rmtree(directory, ignore_errors=True)
-        os.replace(partial, directory)
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            figures = _write_splits(partial, splits, progress)
+            manifest = {
+                "format": index.FORMAT,
+                "schema": schema.VERSION,
+                "fingerprint": fingerprint,
+                "settings": dict(settings or {}),
+                "splits": figures,
+                "files": _list_files(partial),
+            }
+            content = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False)
+            files.write_text(partial / index.MANIFEST, content + "\n")
+            _put_in_place(partial, directory)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, as the manifest has it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def rendered(
@@ -79,5 +98,47 @@ def rendered(
         yield from pool.imap(function, indices, chunksize=32)
 
 
-def _is_shards(directory: Path) -> bool:
-    return (directory / records.INDEX).exists()
+def _write_splits(
+    partial: Path, splits: Mapping[str, Iterable[VideoRecord]], progress: Progress | None
+) -> dict[str, dict[str, Any]]:
+    """Records and index of all splits; the figures of each for the manifest."""
+    data = partial / records.BUILDER / records.BUILDER_VERSION
+    data.mkdir(parents=True)
+    figures, infos = {}, []
+    for split, found in splits.items():
+        shards = SplitWriter(data, split)
+        columns = SplitIndexWriter(partial / index.FOLDER / split, split)
+        for record in found:
+            fields = schema.to_fields(record)
+            columns.add(record.id, index.row(record, fields))
+            shards.add(fields)
+            if progress is not None:
+                progress(split, columns.records)
+        if not columns.records:
+            raise UsageError(f"split {split!r} has no record; give it some or leave it out")
+        infos.append(shards.close())
+        figures[split] = columns.close()
+    write_info(data, infos)
+    return figures
+
+
+def _list_files(directory: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of every file below a directory, by its path in it."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {
+        path.relative_to(directory).as_posix(): {
+            "size": path.stat().st_size,
+            "sha256": file_sha256(path),
+        }
+        for path in paths
+    }
+
+
+def _put_in_place(partial: Path, directory: Path) -> None:
+    """Rename `partial` to `directory`; the shards that are there go once the new ones are there."""
+    old = directory.with_name(f"{directory.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if directory.exists():
+        os.rename(directory, old)
+    os.rename(partial, directory)
+    shutil.rmtree(old, ignore_errors=True)

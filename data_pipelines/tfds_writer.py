@@ -1,35 +1,89 @@
 """A TFDS dataset of video records: ArrayRecord shards, written as they come, no TensorFlow.
 
-`tfds.builder_from_directory` opens what is written. A GeneratorBasedBuilder would hold a split in
-memory up to 1 GiB, and beyond that it asks TensorFlow for temporary files.
+`tfds.builder_from_directory` opens what is written. TFDS's own writers are not used: a
+GeneratorBasedBuilder holds a split in memory up to 1 GiB and then asks TensorFlow for temporary
+files, and SequentialWriter serialises protobuf maps in an order that differs between runs, so that
+the same records give other bytes.
 """
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-from sora_jax.data import records, schema
-from sora_jax.data.schema import VideoRecord
-from sora_jax.errors import UsageError
+from sora_jax.data import records
+from sora_jax.errors import RunError
 
-_SHARD = 4096  # records
-_BATCH = 256  # records between two updates of the metadata
+SHARD_BYTES = 2**28  # about: a shard is closed by the record that goes over it
+SHARD_RECORDS = 4096
+# One record a group: reading one at random decompresses no other.
+_OPTIONS = "group_size:1"
+_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
 
 
-def write_splits(
-    data_dir: Path,
-    splits: Mapping[str, Iterable[VideoRecord]],
-    note: Callable[[str, VideoRecord], None],
-) -> None:
-    """Write the splits below `data_dir`, in the order of their records; `note` is told of each.
+class SplitWriter:
+    """Shards of one split, one after the other."""
 
-    Raises UsageError for a split without records.
-    """
-    directory = data_dir / records.BUILDER / records.BUILDER_VERSION
-    directory.mkdir(parents=True)
+    def __init__(self, directory: Path, split: str):
+        self._template = tfds.core.ShardedFileTemplate(
+            data_dir=directory,
+            dataset_name=records.BUILDER,
+            split=split,
+            filetype_suffix="array_record",
+            template=_TEMPLATE,
+        )
+        self._features = records.features()
+        self._serializer = ExampleSerializer(self._features.get_serialized_info())
+        self._writer: ArrayRecordWriter | None = None
+        self._path = ""
+        self._split = split
+        self._lengths: list[int] = []
+        self._bytes: list[int] = []
+
+    def add(self, fields: Mapping[str, Any]) -> None:
+        """Write a record, given as by `schema.to_fields`. Raises RunError for a full disk."""
+        writer = self._writer or self._open_shard()
+        example = self._serializer.get_tf_example(self._features.encode_example(fields))
+        content = example.SerializeToString(deterministic=True)
+        with _write_errors(self._path):
+            writer.write(content)
+        self._lengths[-1] += 1
+        self._bytes[-1] += len(content)
+        if self._lengths[-1] >= SHARD_RECORDS or self._bytes[-1] >= SHARD_BYTES:
+            self._close_shard()
+
+    def close(self) -> tfds.core.SplitInfo:
+        """Close the last shard; what TFDS wants to know of the split."""
+        self._close_shard()
+        return tfds.core.SplitInfo(
+            name=self._split,
+            shard_lengths=self._lengths,
+            num_bytes=sum(self._bytes),
+            filename_template=self._template,
+        )
+
+    def _open_shard(self) -> ArrayRecordWriter:
+        path = self._template.sharded_filepath(shard_index=len(self._lengths), num_shards=None)
+        self._path = os.fspath(path)
+        self._lengths.append(0)
+        self._bytes.append(0)
+        self._writer = ArrayRecordWriter(self._path, _OPTIONS)
+        return self._writer
+
+    def _close_shard(self) -> None:
+        if self._writer is not None:
+            with _write_errors(self._path):
+                self._writer.close()
+            self._writer = None
+
+
+def write_info(directory: Path, splits: list[tfds.core.SplitInfo]) -> None:
+    """Write the metadata by which TFDS opens the shards in `directory`."""
     identity = tfds.core.dataset_info.DatasetIdentity(
         name=records.BUILDER,
         version=tfds.core.Version(records.BUILDER_VERSION),
@@ -37,24 +91,18 @@ def write_splits(
         module_name=__name__,
     )
     info = tfds.core.DatasetInfo(builder=identity, features=records.features())
-    writer = tfds.core.SequentialWriter(
-        info, max_examples_per_shard=_SHARD, file_format="array_record"
-    )
-    writer.initialize_splits(list(splits))
-    for split, found in splits.items():
-        examples = _told(found, split, note)
-        written = 0
-        for batch in itertools.batched(examples, _BATCH):
-            writer.add_examples({split: list(batch)})
-            written += len(batch)
-        if not written:
-            raise UsageError(f"split {split!r} has no record; give it some or leave it out")
-    writer.close_all()
+    info.set_file_format("array_record")
+    info.set_splits(tfds.core.SplitDict(splits))
+    info.write_to_directory(directory)
 
 
-def _told(
-    found: Iterable[VideoRecord], split: str, note: Callable[[str, VideoRecord], None]
-) -> Iterator[dict[str, Any]]:
-    for record in found:
-        note(split, record)
-        yield schema.to_fields(record)
+@contextlib.contextmanager
+def _write_errors(path: str) -> Iterator[None]:
+    """ArrayRecord says why it can't write as a RuntimeError of many clauses; the first is why."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).split(";")[0]
+        raise RunError(
+            f"cannot write {path}: {reason}; free some space and run the same command again"
+        ) from error

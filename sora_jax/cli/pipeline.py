@@ -24,7 +24,7 @@ from data_pipelines.toyworld import records as world
 from sora_jax import config, files, media
 from sora_jax.arrays import Params
 from sora_jax.cli.experiment import DataConfig, ExperimentConfig
-from sora_jax.data import records
+from sora_jax.data import index, records
 from sora_jax.data.geometry import hold_first
 from sora_jax.data.schema import VideoRecord
 from sora_jax.errors import UsageError
@@ -386,7 +386,7 @@ def _bar(title: str, total: int) -> tqdm.tqdm:
 
 def _heldout(directory: Path) -> str:
     """The split that training does not see; a folder of very few videos has none but `train`."""
-    return "heldout" if "heldout" in records.read_index(directory)["splits"] else "train"
+    return "heldout" if "heldout" in index.read_manifest(directory)["splits"] else "train"
 
 
 def _json(cfg: ExperimentConfig) -> str:

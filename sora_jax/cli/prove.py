@@ -7,7 +7,7 @@ from typing import Any
 import tqdm
 
 from sora_jax.cli import pipeline
-from sora_jax.data import records
+from sora_jax.data import index
 from sora_jax.eval import report
 from sora_jax.eval.clips import RealClips, evaluate_clips, load_clips
 from sora_jax.eval.running import Evaluation
@@ -63,7 +63,7 @@ def _judge(run: pipeline.Run, engine: Engine, linear_psnr: float, progress) -> E
             linear_psnr=linear_psnr,
             progress=progress,
         )
-    has_heldout = "heldout" in records.read_index(data)["splits"]
+    has_heldout = "heldout" in index.read_manifest(data)["splits"]
     train = load_clips(data, "train")
     none = RealClips(captions=(), videos=train.videos[:0])
     heldout = load_clips(data, "heldout") if has_heldout else none

@@ -1,7 +1,6 @@
 """Reading shards: random access to records, their pixels or latents, and tolerance of bad ones."""
 
 import dataclasses
-import json
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,15 +9,16 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import tensorflow_datasets as tfds
+from google.protobuf.json_format import ParseError
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from sora_jax import media
-from sora_jax.data import schema
+from sora_jax.data import index, schema
+from sora_jax.data.index import SplitIndex
 from sora_jax.data.schema import VideoRecord
 from sora_jax.errors import RunError, UsageError
 
-INDEX = "index.json"
 BUILDER = "videos"
 BUILDER_VERSION = f"{schema.VERSION}.0.0"
 
@@ -45,54 +45,69 @@ def features() -> tfds.features.FeaturesDict:
             "width": np.int32,
             "video": np.bytes_,
             "latents": np.bytes_,
+            "text_states": np.bytes_,
             "details": tfds.features.Text(),
         }
     )
 
 
-def read_index(directory: str | Path) -> dict[str, Any]:
-    """The index beside the shards: {"fingerprint", "splits": {name: {"ids", "shapes"}}}."""
-    path = Path(directory) / INDEX
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise UsageError(f"no shards in {directory} ({INDEX} is missing); write them") from error
-    except ValueError as error:
-        raise UsageError(f"{path} is damaged ({error}); write the shards again") from error
+def open_split(directory: str | Path, split: str, *, check_hash: bool = True) -> "RecordSource":
+    """The records of one split of shards written by `data_pipelines.shards`.
+
+    With `check_hash` each record is compared with its SHA-256 in the index when it is read.
+    """
+    found = index.read_index(directory)
+    return RecordSource(Path(directory), split, found.split(split), check_hash=check_hash)
 
 
-def open_split(directory: str | Path, split: str) -> "RecordSource":
-    """The records of one split of shards written by `data_pipelines.shards`."""
-    splits = read_index(directory)["splits"]
-    if split not in splits:
-        raise UsageError(f"no split {split!r} in {directory}; it has {', '.join(sorted(splits))}")
-    return RecordSource(Path(directory), split, splits[split])
+def check(fields: Mapping[str, Any], sha256: NDArray[np.uint8]) -> None:
+    """Raise UsageError if stored fields are not those whose SHA-256 stands in the index."""
+    if schema.digest(fields) != sha256.tobytes():
+        raise UsageError("its SHA-256 is not the one in the index")
 
 
 class RecordSource:
     """Random access to the records of a split, in the order in which they were written."""
 
-    def __init__(self, directory: Path, split: str, index: Mapping[str, Any]):
-        builder = tfds.builder_from_directory(directory / BUILDER / BUILDER_VERSION)
-        self._fields = builder.as_data_source(split=split)
+    def __init__(
+        self, directory: Path, split: str, split_index: SplitIndex, *, check_hash: bool = True
+    ):
         self._name = f"{directory}:{split}"
-        self.ids: Sequence[str] = index["ids"]
-        self.shapes: Sequence[tuple[int, int, int]] = [tuple(shape) for shape in index["shapes"]]
-        if len(self._fields) != len(self.ids):
+        try:
+            builder = tfds.builder_from_directory(directory / BUILDER / BUILDER_VERSION)
+            self._fields = builder.as_data_source(split=split)
+        except (OSError, ValueError, KeyError, ParseError) as error:
+            raise UsageError(
+                f"shards of {self._name} can't be opened ({error}); write them again"
+            ) from error
+        self.index = split_index
+        self._check_hash = check_hash
+        if len(self._fields) != len(split_index):
             raise UsageError(
                 f"{self._name} holds {len(self._fields)} records and its index"
-                f" {len(self.ids)}; write the shards again"
+                f" {len(split_index)}; write the shards again"
             )
 
+    @property
+    def ids(self) -> Sequence[str]:
+        """The id of each record."""
+        return self.index.ids
+
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.index)
 
     def __getitem__(self, index: int) -> VideoRecord:
         try:
-            return schema.from_fields(self._fields[index])
-        except (DecodeError, KeyError, RuntimeError) as error:
+            fields = self._fields[index]
+            if self._check_hash:
+                check(fields, self.index.sha256[index])
+            return schema.from_fields(fields)
+        except (DecodeError, KeyError, RuntimeError, UsageError) as error:
+            # ArrayRecord's own message is many lines with addresses of its source.
+            reason = str(error) if isinstance(error, UsageError) else "its shard can't be read"
             raise UsageError(
-                f"record {self.ids[index]!r} of {self._name} is damaged; write the shards again"
+                f"record {self.ids[index]!r} of {self._name} is damaged ({reason});"
+                " write the shards again"
             ) from error
 
     def __repr__(self) -> str:
@@ -199,9 +214,9 @@ def load_all(source: Source[VideoRecord], *, max_bad_share: float = 0.01) -> Col
 
 def _each[T, S](tolerant: Tolerant[T, S]) -> Iterator[S]:
     """Every good item once: a stand-in for a bad one is left out."""
-    for index in range(len(tolerant)):
-        item = tolerant[index]
-        if index not in tolerant.bad:
+    for i in range(len(tolerant)):
+        item = tolerant[i]
+        if i not in tolerant.bad:
             yield item
 
 

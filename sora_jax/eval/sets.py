@@ -62,7 +62,7 @@ def load_sets(data_dir: str | Path, n: int, *, num_train: int = 4096) -> ToyWorl
     scene as `extra["scene"]`. Raises UsageError for a split with fewer than `n` clips.
     """
     source = records.open_split(data_dir, TRAIN)
-    values = int(np.prod(source.shapes[0])) * 3
+    values = int(np.prod(source.index.shape(0))) * 3
     count = min(num_train, len(source), max(1, MAX_TRAIN_BYTES // values))
     return ToyWorldSets(
         seen=_load(data_dir, SEEN, n),

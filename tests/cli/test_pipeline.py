@@ -7,7 +7,7 @@ import pytest
 from sora_jax import config
 from sora_jax.cli import main, pipeline
 from sora_jax.cli.experiment import ExperimentConfig
-from sora_jax.data import records
+from sora_jax.data import index
 from sora_jax.errors import UsageError
 from tests.data_pipelines.test_folder import write_clip
 
@@ -145,10 +145,10 @@ def test_a_run_is_not_mixed_from_two_states_of_a_folder(tmp_path):
     settings = {"data.directory": str(videos)}
     cfg = config.resolve(ExperimentConfig, config.load("videos:smoke", settings))
     opened = pipeline.open_run(cfg, tmp_path / "run", "disabled")
-    index = pipeline.prepare_data(opened) / records.INDEX
-    before = index.stat().st_mtime_ns
+    manifest = pipeline.prepare_data(opened) / index.MANIFEST
+    before = manifest.stat().st_mtime_ns
     pipeline.prepare_data(opened)
-    assert index.stat().st_mtime_ns == before
+    assert manifest.stat().st_mtime_ns == before
     (videos / "a.txt").write_text("another thing moves")
     with pytest.raises(UsageError, match="not those that .* was begun with"):
         pipeline.prepare_data(opened)

@@ -2,13 +2,15 @@
 
 import dataclasses
 import functools
-import json
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from data_pipelines import shards, tfds_writer
-from sora_jax.data import records
+from sora_jax.data import index, records, schema
 from sora_jax.data.schema import Caption, VideoRecord
 from sora_jax.errors import RunError, UsageError
 
@@ -30,8 +32,7 @@ def test_shards_give_back_records_in_order_with_their_index(
     tmp_path, make_record, monkeypatch, shard
 ):
     """Whatever the number of files: a split does not have to fit into memory."""
-    monkeypatch.setattr(tfds_writer, "_SHARD", shard)
-    monkeypatch.setattr(tfds_writer, "_BATCH", 2)
+    monkeypatch.setattr(tfds_writer, "SHARD_RECORDS", shard)
     made = [make_record(i, num_frames=4 + 4 * (i % 2)) for i in range(6)]
     written = []
     shards.write(
@@ -42,7 +43,7 @@ def test_shards_give_back_records_in_order_with_their_index(
     source = records.open_split(tmp_path / "data", "train")
     assert [source[i] for i in (5, 0, 3)] == [made[i] for i in (5, 0, 3)]
     assert list(source.ids) == [record.id for record in made]
-    assert list(source.shapes) == [record.shape for record in made]
+    assert [source.index.shape(i) for i in range(6)] == [record.shape for record in made]
     assert len(records.open_split(tmp_path / "data", "test")) == 2
     assert ("train", 6) in written and ("test", 2) in written
     assert len(list((tmp_path / "data").rglob("*train*.array_record*"))) == (2 if shard == 4 else 1)
@@ -134,17 +135,131 @@ def test_a_record_that_is_not_what_it_states_is_refused(make_record):
         records.decode(record)
 
 
-def test_a_damaged_shard_is_named(tmp_path):
-    shards.write(tmp_path / "data", {"train": [latents_record(i) for i in range(4)]})
-    index = tmp_path / "data" / "index.json"
-    content = json.loads(index.read_text())
-    content["splits"]["train"]["ids"].append("more")
-    index.write_text(json.dumps(content))
+def test_shards_that_are_not_those_of_the_index_are_named(tmp_path):
+    """The index of five records laid over the shards of four, and then a shard that is gone."""
+    for count in (4, 5):
+        made = [latents_record(i) for i in range(count)]
+        shards.write(tmp_path / f"data{count}", {"train": made})
+    for part in (index.MANIFEST, index.FOLDER):
+        old, new = (tmp_path / f"data{count}" / part for count in (4, 5))
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+        new.rename(old)
     with pytest.raises(UsageError, match="4 records and its index 5"):
-        records.open_split(tmp_path / "data", "train")
-    index.unlink()
+        records.open_split(tmp_path / "data4", "train")
     with pytest.raises(UsageError, match="no shards in"):
-        records.open_split(tmp_path / "data", "train")
+        records.open_split(tmp_path / "data5", "train")
+
+
+@pytest.mark.parametrize("name", ["array_record", "dataset_info.json", "features.json", "fps.npy"])
+@pytest.mark.parametrize("damage", ["gone", "empty", "other"])
+def test_a_damaged_file_of_shards_is_named(tmp_path, name, damage):
+    shards.write(tmp_path / "data", {"train": [latents_record(i) for i in range(4)]})
+    (path,) = (p for p in (tmp_path / "data").rglob("*") if name in p.name)
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes(b"" if damage == "empty" else b"\x93" * 70000)
+    with pytest.raises(UsageError, match="write (the shards|them) again"):
+        records.open_split(tmp_path / "data", "train")[0]
+
+
+def test_equal_records_give_equal_files(tmp_path, make_record):
+    """In another process too: the order of a protobuf map is drawn anew in each."""
+    made = [make_record(i) for i in range(3)] + [latents_record(3)]
+    shards.write(tmp_path / "here", {"train": made})
+    (tmp_path / "records").write_text(repr([schema.to_fields(record) for record in made]))
+    program = (
+        "import ast, sys; from pathlib import Path; from data_pipelines import shards;"
+        "from sora_jax.data import schema; root = Path(sys.argv[1]);"
+        "fields = ast.literal_eval((root / 'records').read_text());"
+        "shards.write(root / 'there', {'train': map(schema.from_fields, fields)})"
+    )
+    subprocess.run([sys.executable, "-c", program, tmp_path], check=True, capture_output=True)
+    names = [path.relative_to(tmp_path / "here") for path in (tmp_path / "here").rglob("*.*")]
+    assert len(names) > 10
+    for name in names:
+        if (tmp_path / "here" / name).is_file():
+            here, there = ((tmp_path / root / name).read_bytes() for root in ("here", "there"))
+            assert here == there, name
+
+
+def test_a_record_that_is_another_one_is_caught_by_its_hash(tmp_path, make_record):
+    """400 bytes inside the mdat of a stored mp4, in a shard whose own checksums are right."""
+    record = make_record(0, size=64)
+    video = bytearray(record.video)
+    start = video.index(b"mdat") + 200
+    video[start : start + 400] = bytes(400)
+    damaged = dataclasses.replace(record, video=bytes(video))
+    good = [make_record(1), record]
+    shards.write(tmp_path / "good", {"train": good})
+    shards.write(tmp_path / "bad", {"train": [good[0], damaged]})
+    shutil.rmtree(tmp_path / "good" / "videos")
+    (tmp_path / "bad" / "videos").rename(tmp_path / "good" / "videos")
+    source = records.open_split(tmp_path / "good", "train")
+    assert source[0] == good[0]
+    with pytest.raises(UsageError, match="'clip0' .* is damaged .*SHA-256"):
+        source[1]
+    unchecked = records.open_split(tmp_path / "good", "train", check_hash=False)
+    assert unchecked[1].video == damaged.video
+
+
+def test_two_records_of_one_id_are_refused(tmp_path):
+    made = [latents_record(i) for i in (0, 1, 0)]
+    with pytest.raises(UsageError, match="'train' has two records 'l0'"):
+        shards.write(tmp_path / "data", {"train": made})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_nothing_but_the_shards_before(tmp_path):
+    """A limit on the size of files stands for the disk: the same error on the same path."""
+    old = [latents_record(i) for i in range(2)]
+    shards.write(tmp_path / "data", {"train": old}, fingerprint="old")
+    program = (
+        "import resource, signal, sys; from pathlib import Path;"
+        "from data_pipelines import shards; from tests.data.test_records import latents_record;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
+        "made = (latents_record(i, side=200) for i in range(99));"
+        "shards.write(Path(sys.argv[1]), {'train': made}, fingerprint='new')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "data"], capture_output=True, text=True
+    )
+    assert "RunError: cannot write" in done.stderr.splitlines()[-1]
+    assert "run the same command again" in done.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    source = records.open_split(tmp_path / "data", "train")
+    assert np.array_equal(source[1].latents, old[1].latents)
+
+
+def test_text_states_come_back(tmp_path):
+    text = schema.TextStates(
+        encoder="small-1", states=tuple(np.full((n, 4), n, np.float16) for n in (3, 1))
+    )
+    captions = (Caption("one two three", 0.0, 1.0), Caption("one", 0.0, 0.5))
+    record = dataclasses.replace(latents_record(0), captions=captions, text=text)
+    shards.write(tmp_path / "data", {"train": [record]})
+    found = records.open_split(tmp_path / "data", "train")[0].text
+    assert found.encoder == "small-1" and [s.shape for s in found.states] == [(3, 4), (1, 4)]
+    assert all(np.array_equal(a, b) for a, b in zip(found.states, text.states, strict=True))
+    with pytest.raises(UsageError, match="1 captions and text states of 2"):
+        dataclasses.replace(record, captions=captions[:1])
+
+
+def test_the_index_says_what_its_records_are(tmp_path, make_record):
+    made = [make_record(i, num_frames=4 + 4 * (i % 2)) for i in range(5)]
+    shards.write(tmp_path / "data", {"train": made}, settings={"crf": 10})
+    found = index.read_index(tmp_path / "data")
+    split = found.split("train")
+    assert found.settings == {"crf": 10}
+    assert split.ids[-1] == "clip4" and split.ids[1:3] == ["clip1", "clip2"]
+    assert split.fps.tolist() == [29.97] * 5
+    assert split.payload_bytes.tolist() == [len(record.video) for record in made]
+    assert split.num_captions.tolist() == [2] * 5
+    assert split.caption_chars[0] == len("clip number 0") + len("part")
+    assert split.caption_words[0] == 4
+    for i, record in enumerate(made):
+        records.check(schema.to_fields(record), split.sha256[i])
+        assert isinstance(split.num_frames, np.memmap)
 
 
 def test_load_all_stacks_latents_and_keeps_captions():
