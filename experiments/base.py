@@ -74,16 +74,17 @@ def dit() -> dict:
             "width": 128,
             "depth": 4,
             "num_heads": 4,
-            "mlp_ratio": 4,
+            "mlp_width": 0,  # 0: four times the width
+            "text_attention": "joined",  # joined | cross: with the tokens' softmax, or one apart
             "patch": (1, 1, 1),  # latent frames, rows, columns
             "shortest_periods": (1.0, 0.5, 0.5),  # two tokens: seconds, mean sides
             "longest_periods": (16.0, 8.0, 8.0),
             "dtype": "float32",  # bfloat16 gains nothing on a CPU at this width
-            "remat": False,
+            "remat": "none",  # none | block | attention | offload: what is kept for the way back
             "unroll": 4,  # layers in one turn of the loop over them
         },
         "text": {
-            "width": 128,  # that of the transformer
+            "width": 128,  # widened to the transformer's if it is another
             "depth": 1,
             "num_heads": 4,
             "vocab_size": 0,  # 0: the tokenizer's

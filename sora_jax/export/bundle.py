@@ -30,7 +30,7 @@ from sora_jax.models.network import ModelConfig
 from sora_jax.models.text.tokenizer import Tokenizer
 from sora_jax.models.vae.vae import VAE
 
-FORMAT = 1
+FORMAT = 2
 DTYPES = ("float16", "float32")  # of stored weights; they are float32 again once opened
 EMBEDDED = {"toyworld": Path(__file__).parents[1] / "assets" / "toyworld"}
 MANIFEST = "MANIFEST.json"
@@ -103,7 +103,7 @@ def open_model(name: str | Path) -> Bundle:
     directory = find_model(name)
     manifest_bytes = (directory / MANIFEST).read_bytes()
     content = _verified(directory, manifest_bytes)
-    values = _parse(content["config.json"], directory / "config.json")
+    values = _upgraded(_parse(content["config.json"], directory / "config.json"))
     if values.get("format") != FORMAT:
         raise UsageError(
             f"{directory} has bundle format {values.get('format')!r} and this version reads "
@@ -124,6 +124,16 @@ def open_model(name: str | Path) -> Bundle:
         path=directory,
         digest=hashlib.sha256(manifest_bytes).hexdigest(),
     )
+
+
+def _upgraded(values: dict) -> dict:
+    """Settings of a bundle of format 1 as format 2 names them."""
+    if values.get("format") != 1:
+        return values
+    dit = dict(values["model"]["dit"])
+    dit["mlp_width"] = dit.pop("mlp_ratio") * dit["width"]
+    dit["remat"] = "block" if dit["remat"] else "none"
+    return values | {"format": FORMAT, "model": values["model"] | {"dit": dit}}
 
 
 def find_model(name: str | Path) -> Path:

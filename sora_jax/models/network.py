@@ -15,6 +15,7 @@ from flax import nnx
 from sora_jax.arrays import Array, Float, Key, Params
 from sora_jax.canvas import Canvas
 from sora_jax.models.dit import CanvasDiT, DiTConfig
+from sora_jax.models.layout import ONE_DEVICE, Layout
 from sora_jax.models.text.encoder import SmallTextEncoder, TextConfig
 from sora_jax.models.vae.vae import TEMPORAL, VAE, VAEConfig
 
@@ -41,10 +42,6 @@ class ModelConfig:
     text: TextConfig
     latents: LatentStats
 
-    def __post_init__(self):
-        if self.text.width != self.dit.width:
-            raise ValueError(f"text width {self.text.width} must equal dit width {self.dit.width}")
-
     @property
     def patch_values(self) -> int:
         return self.vae.channels * math.prod(self.dit.patch)
@@ -63,7 +60,7 @@ class Denoiser(nnx.Module):
     """Text encoder and transformer, trained together."""
 
     def __init__(self, cfg: ModelConfig, *, rngs: nnx.Rngs):
-        self.text = SmallTextEncoder(cfg.text, rngs=rngs)
+        self.text = SmallTextEncoder(cfg.text, cfg.dit.width, rngs=rngs)
         self.dit = CanvasDiT(cfg.dit, cfg.patch_values, cfg.known_bits, rngs=rngs)
 
 
@@ -102,10 +99,12 @@ def apply_dit(
     sigma: Float[Array, "B F"],
     canvas: Canvas,
     text: Float[Array, "B S D"] | None = None,
+    layout: Layout = ONE_DEVICE,
 ) -> Float[Array, "B L P"]:
     """Raw output of the transformer for scaled input `x_in`; `text` as by `encode_text`."""
     model = module(Denoiser, cfg, params)
-    return model.dit(x_in, sigma, canvas, model.text(canvas) if text is None else text)
+    text = model.text(canvas) if text is None else text
+    return model.dit(x_in, sigma, canvas, text, layout)
 
 
 def vae_encode(

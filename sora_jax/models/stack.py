@@ -1,11 +1,15 @@
 """Stacked layers: the only file that knows how layers are stacked and run."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from sora_jax.arrays import Array
+
+Remat = Literal["none", "block", "attention", "offload"]
 
 
 def stack(make_block: Callable[[nnx.Rngs], nnx.Module], num: int, rngs: nnx.Rngs) -> nnx.Module:
@@ -22,16 +26,34 @@ def scan_blocks(
     blocks: nnx.Module,
     x: Array,
     *,
-    remat: bool = False,
+    remat: Remat = "none",
     unroll: int = 1,
 ) -> Array:
     """Run `x = apply(block, x)` over the stacked blocks, `unroll` of them in a turn of the loop.
 
-    `remat` computes them again on the way back instead of keeping what is inside.
+    `remat` says what is kept for the way back; all else is computed again. none: keep everything;
+    block: the input of each block; attention: that and what attention gave; offload: the input of
+    each block, in the host's memory.
     """
 
     def body(x, block):
-        return apply(block, x), None
+        return apply(block, checkpoint_name(x, "block_input")), None
 
-    body = jax.checkpoint(body) if remat else body
+    if remat != "none":
+        # Within one turn of the loop the compiler might find the first computation again.
+        body = jax.checkpoint(body, policy=_policy(remat), prevent_cse=unroll > 1)
     return jax.lax.scan(body, x, blocks, unroll=unroll)[0]
+
+
+def _policy(remat: Remat):
+    policies = jax.checkpoint_policies
+    if remat == "attention":
+        return policies.save_only_these_names("attention")
+    if remat == "offload":
+        return policies.save_and_offload_only_these_names(
+            names_which_can_be_saved=[],
+            names_which_can_be_offloaded=["block_input"],
+            offload_src="device",
+            offload_dst="pinned_host",
+        )
+    return policies.nothing_saveable

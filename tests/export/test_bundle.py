@@ -79,11 +79,11 @@ def test_weights_that_half_precision_cannot_hold_are_refused(tmp_path):
 
 def test_a_newer_format_is_refused(directory):
     path = directory / "config.json"
-    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    path.write_text(path.read_text().replace('"format": 2', '"format": 3'))
     manifest = json.loads((directory / MANIFEST).read_text())
     manifest["files"]["config.json"] = bundle._entry(path.read_bytes())
     (directory / MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(UsageError, match="format 2"):
+    with pytest.raises(UsageError, match="format 3"):
         open_model(directory)
 
 

@@ -122,7 +122,7 @@ def test_scanned_layers_equal_a_python_loop(key):
     expected = x
     for i in range(3):
         expected = jnp.tanh(expected @ blocks.kernel[...][i] + blocks.bias[...][i])
-    for remat in (False, True):
+    for remat in ("none", "block"):
         got = scan_blocks(lambda block, y: jnp.tanh(block(y)), blocks, x, remat=remat)
         np.testing.assert_allclose(got, expected, atol=1e-6)
 
