@@ -1,7 +1,8 @@
 """Attention: one `attend` behind which the backends stand, and the rule of who may look at whom.
 
-The rule is never written out for a whole row: tokens carry their clip's number (`segment`) and their
-time, keys carry theirs and the time span in which they count, and a backend makes what it needs.
+The rule is never written out for a whole row: tokens carry their clip's number (`segment`) and
+their time, keys carry theirs and the time span in which they count, and a backend makes what it
+needs of it.
 """
 
 import dataclasses
