@@ -11,13 +11,11 @@ import difflib
 import json
 import sys
 import traceback
-from collections.abc import Mapping
-from types import MappingProxyType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from sora_jax.cli import (
     animate,
-    data,
     doctor,
     evaluate,
     export,
@@ -41,7 +39,6 @@ VERBS: dict[str, ModuleType] = {
     "extend": extend,
     "evaluate": evaluate,
     "export": export,
-    "data": data,
     "launch": launch,
     "doctor": doctor,
 }
@@ -65,8 +62,7 @@ def _run(argv: list[str]) -> int:
         with contextlib.redirect_stdout(sys.stderr):
             result = VERBS[args.verb].run(args)
     except (UsageError, PolicyError, LimitError, RunError, Preempted) as error:
-        details = getattr(error, "details", {})
-        return _fail(str(error), error.exit_code, as_json, details)
+        return _fail(str(error), error.exit_code, as_json)
     except KeyboardInterrupt as stop:
         return _fail(str(stop) or "stopped by Ctrl-C", INTERRUPTED, as_json)
     except Exception as error:
@@ -127,13 +123,11 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _fail(
-    message: str, code: int, as_json: bool, details: Mapping[str, Any] = MappingProxyType({})
-) -> int:
+def _fail(message: str, code: int, as_json: bool) -> int:
     message = " ".join(message.split())
     print(f"sora-jax: {message}", file=sys.stderr)
     if as_json:
-        print(json.dumps({**details, "error": message, "exit_code": code}))
+        print(json.dumps({"error": message, "exit_code": code}))
     return code
 
 

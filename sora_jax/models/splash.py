@@ -1,0 +1,203 @@
+"""Attention on TPU: gradients, spans and groups of keys around the kernels of `splash_kernels`.
+
+`attend_part` gives attention over one group of keys with the logarithm of the sum of its weights,
+and `join` makes one softmax of several groups: text beside the row's own tokens, or the
+parts of a ring. The kernels know nothing of meshes: on several devices they run in `shard_map`.
+"""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+
+from sora_jax.arrays import Array, Float
+from sora_jax.models import attention
+from sora_jax.models import splash_kernels as kernels
+from sora_jax.models.attention import Keys, Queries
+from sora_jax.models.splash_kernels import Blocks, Options
+
+_OUTSIDE = -(2.0**24)  # segment of what only fills the last block: no token has it
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """What is best on one kind of chip, by the compiler's schedule (docs/planning.md)."""
+
+    forward: Blocks
+    backward: Blocks
+    span: int  # queries whose gradient the backward kernel holds, for heads of 128
+    vmem: int  # bytes of vector memory that a kernel may take
+
+
+_V5 = {
+    "forward": Blocks(query=1024, key=2048, step=1024),
+    "backward": Blocks(query=1024, key=1024, step=512),
+}
+TUNING = {
+    "v5e": Tuning(**_V5, span=163840, vmem=110 * 2**20),
+    "v5p": Tuning(**_V5, span=81920, vmem=60 * 2**20),
+    "v6e": Tuning(**_V5, span=163840, vmem=110 * 2**20),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Splash:
+    """The kernels as they are run on one kind of chip."""
+
+    tuning: Tuning = TUNING["v5e"]
+    interpret: bool = False  # as plain JAX, on any device: for tests
+
+
+def attend(
+    queries: Queries, keys: Keys, text: Keys | None = None, *, splash: Splash = Splash()
+) -> Float[Array, "B L N K"]:
+    """What `attention.attend` gives, but that a query which sees no key gives 0."""
+    groups = [keys] if text is None else [keys, text]
+    return join([attend_part(queries, group, splash) for group in groups])[0]
+
+
+def attend_part(
+    queries: Queries, keys: Keys, splash: Splash
+) -> tuple[Float[Array, "B L N K"], Float[Array, "B L N"]]:
+    """Attention over one group of keys, and the logarithm of the sum of each query's weights.
+
+    Segment numbers are below 2^24. A query that sees no key gives 0 and a log-sum of about -1e30.
+    Softmax and sums are float32.
+    """
+    seconds = jnp.zeros(queries.segment.shape) if queries.seconds is None else queries.seconds
+    query = jnp.stack([queries.segment.astype(jnp.float32), seconds], 1)
+    key = keys.segment.astype(jnp.float32)[:, None]
+    if keys.span is not None:
+        key = jnp.concatenate([key, jnp.moveaxis(keys.span, -1, 1)], 1)
+    return _part(queries.q, keys.k, keys.v, query, key, splash)
+
+
+def join(
+    parts: list[tuple[Float[Array, "B L N K"], Float[Array, "B L N"]]],
+) -> tuple[Float[Array, "B L N K"], Float[Array, "B L N"]]:
+    """One softmax over the keys of all parts."""
+    if len(parts) == 1:
+        return parts[0]
+    total = functools.reduce(jnp.logaddexp, [log_sum for _, log_sum in parts])
+    shares = [jnp.exp(log_sum - total)[..., None] for _, log_sum in parts]
+    out = _sum([part * share for (part, _), share in zip(parts, shares, strict=True)])
+    return out.astype(parts[0][0].dtype), total
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _part(q, k, v, query, key, splash):
+    return _part_forward(q, k, v, query, key, splash)[0]
+
+
+def _part_forward(q, k, v, query, key, splash: Splash):
+    tuning = _fit(splash.tuning, q.shape, k.shape[1])
+    block = tuning.forward
+    out, log_sum = kernels.forward(
+        _heads(_scaled(q), block.query),
+        _heads(k, block.key),
+        _heads(v, block.key),
+        _table(query, block.query),
+        _table(key, block.key),
+        _options(splash, q.shape[2], block, key),
+    )
+    rows, length, heads, _ = q.shape
+    # Named where the backward pass takes them, so that what remat keeps is not computed again.
+    out = checkpoint_name(_tokens(out, rows, length), "attention")
+    log_sum = log_sum[:, 0, :length].reshape(rows, heads, length)
+    log_sum = checkpoint_name(log_sum, "attention")
+    result = out, jnp.swapaxes(log_sum, 1, 2) * math.log(2)
+    return result, (q, k, v, query, key, out, log_sum)
+
+
+def _part_backward(splash: Splash, saved, grads):
+    q, k, v, query, key, out, log_sum = saved
+    grad, log_sum_grad = grads
+    tuning = _fit(splash.tuning, q.shape, k.shape[1])
+    block, (rows, length, heads, width) = tuning.backward, q.shape
+    delta = jnp.einsum("blnk,blnk->bnl", out, grad, preferred_element_type=jnp.float32)
+    delta = delta - jnp.swapaxes(log_sum_grad, 1, 2)
+    keys = _heads(k, block.key), _heads(v, block.key)
+    options, parts = _options(splash, heads, block, key), []
+    for start in range(0, length, tuning.span):
+        at = slice(start, start + tuning.span)
+        stats = jnp.stack([log_sum[..., at], delta[..., at]], 2).reshape(rows * heads, 2, -1)
+        dq, dk, dv = kernels.backward(
+            (_heads(_scaled(q[:, at]), block.query), *keys, _heads(grad[:, at], block.query)),
+            _lines(_pad(stats, 2, block.query)),
+            _table(query[..., at], block.query),
+            _table(key, block.key),
+            options,
+        )
+        parts.append((_tokens(dq, rows, q[:, at].shape[1]), dk, dv))
+    dq = jnp.concatenate([part[0] for part in parts], 1) * width**-0.5
+    dk, dv = (
+        _tokens(_sum([part[i] for part in parts]), rows, k.shape[1]).astype(k.dtype) for i in (1, 2)
+    )
+    return dq.astype(q.dtype), dk, dv, jnp.zeros_like(query), jnp.zeros_like(key)
+
+
+_part.defvjp(_part_forward, _part_backward)
+
+
+def _fit(tuning: Tuning, shape: tuple[int, ...], keys: int) -> Tuning:
+    """Blocks no longer than what there is, in whole registers; the span for this head width."""
+    queries = -(-shape[1] // 128) * 128
+    keys = -(-keys // 128) * 128
+
+    def fit(block: Blocks) -> Blocks:
+        query, key = min(block.query, queries), min(block.key, keys)
+        return Blocks(query=query, key=key, step=math.gcd(block.step, key))
+
+    span = tuning.span * 128 // max(shape[3], 128) // tuning.backward.query * tuning.backward.query
+    return dataclasses.replace(
+        tuning, forward=fit(tuning.forward), backward=fit(tuning.backward), span=span
+    )
+
+
+def _options(splash: Splash, heads: int, blocks: Blocks, key: Array) -> Options:
+    has_spans = key.shape[1] > 1
+    return Options(
+        heads=heads,
+        blocks=blocks,
+        penalty=attention.SPAN_PENALTY if has_spans else None,
+        vmem=splash.tuning.vmem,
+        interpret=splash.interpret,
+    )
+
+
+def _scaled(q: Array) -> Array:
+    """Queries whose products with keys are base-2 logits."""
+    scale = q.shape[-1] ** -0.5 * math.log2(math.e)
+    return (q.astype(jnp.float32) * scale).astype(q.dtype)
+
+
+def _heads(x: Float[Array, "B L N K"], block: int) -> Float[Array, "H P K"]:
+    """Rows and heads in one dim, tokens filled up to whole blocks (P of them)."""
+    x = _pad(x, 1, block)
+    return jnp.swapaxes(x, 1, 2).reshape(-1, x.shape[1], x.shape[3])
+
+
+def _tokens(x: Float[Array, "H P K"], rows: int, length: int) -> Float[Array, "B L N K"]:
+    """The way back from `_heads`."""
+    return jnp.swapaxes(x.reshape(rows, -1, *x.shape[1:]), 1, 2)[:, :length]
+
+
+def _table(numbers: Float[Array, "B n L"], block: int) -> Float[Array, "B 8 P"]:
+    return _lines(_pad(numbers, 2, block, _OUTSIDE))
+
+
+def _lines(x: Float[Array, "B n L"]) -> Float[Array, "B 8 L"]:
+    return jnp.pad(x, ((0, 0), (0, kernels.LINES - x.shape[1]), (0, 0)))
+
+
+def _pad(x: Array, axis: int, block: int, value: float = 0.0) -> Array:
+    widths = [(0, 0)] * x.ndim
+    widths[axis] = (0, -x.shape[axis] % block)
+    return jnp.pad(x, widths, constant_values=value)
+
+
+def _sum(parts: list[Array]) -> Array:
+    return functools.reduce(jnp.add, [part.astype(jnp.float32) for part in parts])
