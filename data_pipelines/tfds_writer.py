@@ -21,8 +21,8 @@ from sora_jax.errors import RunError
 
 SHARD_BYTES = 2**28  # about: a shard is closed by the record that goes over it
 SHARD_RECORDS = 4096
-# One record a group: reading one at random decompresses no other.
-_OPTIONS = "group_size:1"
+# One record a group: reading one at random reads no other. Payloads are compressed by their codec.
+_OPTIONS = "group_size:1,uncompressed"
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
 
 

@@ -1,5 +1,7 @@
 """The ways a command can end badly. Each message is one line: value, limit, remedy."""
 
+from typing import Any
+
 
 class UsageError(ValueError):
     """The person asked for something that can't be done as asked: a bad value, file or option."""
@@ -20,9 +22,16 @@ class LimitError(ValueError):
 
 
 class RunError(RuntimeError):
-    """The work was started and failed: disk full, non-finite loss, too many broken records."""
+    """The work was started and failed: disk full, non-finite loss, too many broken records.
+
+    `details` is JSON-able and stands beside the message in the output of `--json`.
+    """
 
     exit_code = 5
+
+    def __init__(self, message: str, **details: Any):
+        super().__init__(message)
+        self.details = details
 
 
 class Preempted(Exception):

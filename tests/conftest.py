@@ -14,6 +14,7 @@ os.environ["NO_GCS"] = "1"
 
 import jax  # noqa: E402
 import jaxtyping  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 # Compiled programs outlive the process: the second run of the tests compiles next to nothing.
@@ -25,8 +26,35 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 jaxtyping.install_import_hook("sora_jax", CHECKER)
 
+from sora_jax import media  # noqa: E402
+from sora_jax.data.schema import Caption, VideoRecord  # noqa: E402
+
 
 @pytest.fixture
 def key():
     """A PRNG key."""
     return jax.random.key(0)
+
+
+@pytest.fixture
+def make_record():
+    """Record `i`: a clip with a square whose place and colour depend on `i`."""
+
+    def make(i, num_frames=8, size=32):
+        video = np.zeros((num_frames, size, size, 3), np.uint8)
+        video[:, 2 : 12 + i % 8, 4:20] = np.random.default_rng(i).integers(0, 256, 3)
+        return VideoRecord(
+            id=f"clip{i}",
+            captions=(Caption(f"clip number {i}", 0.0, 1.0), Caption("part", 0.5, 1.0)),
+            fps=29.97,
+            num_frames=num_frames,
+            height=size,
+            width=size,
+            video=media.encode_mp4(video, 8),
+            scores={"motion": 0.25},
+            source="test",
+            licence="CC0",
+            extra={"scene": {"seed": i}},
+        )
+
+    return make

@@ -41,7 +41,14 @@ ARROWS: dict[str, set[str]] = {
     | {"sora_jax.data", "sora_jax.generate", "sora_jax.export.sampling"},
     "sora_jax.studio": PURE | FILES | {"sora_jax.generate", "sora_jax.export"},
     "sora_jax.cli": {"sora_jax", "data_pipelines", "experiments", "launch"},
-    "data_pipelines": {"sora_jax.data", "sora_jax.media", "sora_jax.errors", "sora_jax.files"},
+    # Pages for people share one style sheet.
+    "data_pipelines": {
+        "sora_jax.data",
+        "sora_jax.media",
+        "sora_jax.errors",
+        "sora_jax.files",
+        "sora_jax.eval.style",
+    },
     "experiments": {"sora_jax.errors"},
     "launch": {"sora_jax.errors"},
 }

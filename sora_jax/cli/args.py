@@ -76,10 +76,12 @@ def sampling_wishes(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names}
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
+def add_json(parser: argparse.ArgumentParser, *, is_inner: bool = False) -> None:
+    """Add --json; the parser of a verb's verb leaves the value alone where it was given before."""
     parser.add_argument(
         "--json",
         action="store_true",
+        default=argparse.SUPPRESS if is_inner else False,
         help="print the result as one JSON object, and nothing else, on standard output",
     )
 

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,9 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Judge on scenes that are drawn afresh, so that a bundle without its data will do."""
-    import tqdm
-
     from sora_jax import files
+    from sora_jax.cli import progress
     from sora_jax.eval.suite import evaluate_toyworld
     from sora_jax.export.bundle import open_model
     from sora_jax.generate.engine import Engine
@@ -48,17 +46,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     bundle = open_model(args.model)
     level = find_level(bundle.sampling)
     sets = draw_sets(level, args.n, NUM_TRAIN)
-    interval = 0.5 if sys.stderr.isatty() else 20
-    with tqdm.tqdm(unit="clip", desc="judging", mininterval=interval) as bar:
-
-        def progress(title: str, done: int, total: int) -> None:
-            bar.total = total
-            bar.set_description(title, refresh=False)
-            bar.update(done - bar.n)
-
-        found = evaluate_toyworld(
-            Engine(bundle), bundle.sampling, sets, n=args.n, progress=progress
-        )
+    with progress.stages("judging") as tell:
+        found = evaluate_toyworld(Engine(bundle), bundle.sampling, sets, n=args.n, progress=tell)
     facts = {"model": str(bundle.path), "model_digest": bundle.digest, "level": level}
     result = facts | found.figures
     if out is not None:

@@ -11,11 +11,13 @@ import difflib
 import json
 import sys
 import traceback
-from types import ModuleType
+from collections.abc import Mapping
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from sora_jax.cli import (
     animate,
+    data,
     doctor,
     evaluate,
     export,
@@ -39,6 +41,7 @@ VERBS: dict[str, ModuleType] = {
     "extend": extend,
     "evaluate": evaluate,
     "export": export,
+    "data": data,
     "launch": launch,
     "doctor": doctor,
 }
@@ -62,7 +65,8 @@ def _run(argv: list[str]) -> int:
         with contextlib.redirect_stdout(sys.stderr):
             result = VERBS[args.verb].run(args)
     except (UsageError, PolicyError, LimitError, RunError, Preempted) as error:
-        return _fail(str(error), error.exit_code, as_json)
+        details = getattr(error, "details", {})
+        return _fail(str(error), error.exit_code, as_json, details)
     except KeyboardInterrupt as stop:
         return _fail(str(stop) or "stopped by Ctrl-C", INTERRUPTED, as_json)
     except Exception as error:
@@ -123,11 +127,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _fail(message: str, code: int, as_json: bool) -> int:
+def _fail(
+    message: str, code: int, as_json: bool, details: Mapping[str, Any] = MappingProxyType({})
+) -> int:
     message = " ".join(message.split())
     print(f"sora-jax: {message}", file=sys.stderr)
     if as_json:
-        print(json.dumps({"error": message, "exit_code": code}))
+        print(json.dumps({**details, "error": message, "exit_code": code}))
     return code
 
 

@@ -10,19 +10,18 @@ import dataclasses
 import functools
 import json
 import math
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tqdm
 
 from data_pipelines import folder, shards
 from data_pipelines.toyworld import records as world
 from sora_jax import config, files, media
 from sora_jax.arrays import Params
+from sora_jax.cli import progress
 from sora_jax.cli.experiment import DataConfig, ExperimentConfig
 from sora_jax.data import index, records
 from sora_jax.data.geometry import hold_first
@@ -159,7 +158,7 @@ def prepare_data(run: Run) -> Path:
         )
     with run.timed("data"):
         splits, count = _folder_splits(cfg) if cfg.kind == "folder" else _world_splits(cfg)
-        with _bar("writing clips", count) as bar:
+        with progress.bar("writing clips", count) as bar:
             shards.write(
                 directory, splits, fingerprint=fingerprint, progress=lambda *_: bar.update()
             )
@@ -222,7 +221,7 @@ def encode_latents(run: Run, data: Path, model: ModelConfig, vae: Params) -> Pat
     engine = Engine(_bundle(run, model, {"vae": vae, "dit": {}}, Tokenizer((), 1)))
     with run.timed("data"):
         splits = {name: _latent_records(engine, source) for name, source in sources.items()}
-        with _bar("encoding clips", sum(map(len, sources.values()))) as bar:
+        with progress.bar("encoding clips", sum(map(len, sources.values()))) as bar:
             shards.write(
                 directory, splits, fingerprint=fingerprint, progress=lambda *_: bar.update()
             )
@@ -377,11 +376,6 @@ def _writers(run: Run, workdir: Path, title: str, progress: float) -> list[write
             )
         )
     return opened
-
-
-def _bar(title: str, total: int) -> tqdm.tqdm:
-    interval = 0.5 if sys.stderr.isatty() else 20
-    return tqdm.tqdm(total=total, desc=title, unit="clip", mininterval=interval, dynamic_ncols=True)
 
 
 def _heldout(directory: Path) -> str:

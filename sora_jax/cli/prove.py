@@ -4,9 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import tqdm
-
-from sora_jax.cli import pipeline
+from sora_jax.cli import pipeline, progress
 from sora_jax.data import index
 from sora_jax.eval import report
 from sora_jax.eval.clips import RealClips, evaluate_clips, load_clips
@@ -20,19 +18,9 @@ from sora_jax.generate.engine import Engine
 def prove(run: pipeline.Run, trained: pipeline.Trained, *, command: str) -> dict[str, Any]:
     """Judge the run's bundle and write report.json, report.html and contact sheets."""
     engine = Engine(open_model(run.workdir / "bundle"))
-    interval = 0.5 if sys.stderr.isatty() else 20
     run.minutes["eval"] = 0.0  # judged anew each time
-    with (
-        run.timed("eval"),
-        tqdm.tqdm(unit="clip", desc="judging", mininterval=interval, dynamic_ncols=True) as bar,
-    ):
-
-        def progress(title: str, done: int, total: int) -> None:
-            bar.total = total
-            bar.set_description(title, refresh=False)
-            bar.update(done - bar.n)
-
-        evaluation = _judge(run, engine, trained.linear_psnr, progress)
+    with run.timed("eval"), progress.stages("judging") as tell:
+        evaluation = _judge(run, engine, trained.linear_psnr, tell)
     achieved = trained.matmul_flops * trained.steps_per_second
     return report.build(
         run.workdir,
@@ -52,7 +40,9 @@ def prove(run: pipeline.Run, trained: pipeline.Trained, *, command: str) -> dict
     )
 
 
-def _judge(run: pipeline.Run, engine: Engine, linear_psnr: float, progress) -> Evaluation:
+def _judge(
+    run: pipeline.Run, engine: Engine, linear_psnr: float, tell: progress.Progress
+) -> Evaluation:
     data, settings = run.workdir / "data", run.cfg.sampling
     if run.cfg.data.kind == "toyworld":
         return evaluate_toyworld(
@@ -61,15 +51,13 @@ def _judge(run: pipeline.Run, engine: Engine, linear_psnr: float, progress) -> E
             load_sets(data, run.cfg.eval.samples),
             n=run.cfg.eval.samples,
             linear_psnr=linear_psnr,
-            progress=progress,
+            progress=tell,
         )
     has_heldout = "heldout" in index.read_manifest(data)["splits"]
     train = load_clips(data, "train")
     none = RealClips(captions=(), videos=train.videos[:0])
     heldout = load_clips(data, "heldout") if has_heldout else none
-    return evaluate_clips(
-        engine, settings, train, heldout, linear_psnr=linear_psnr, progress=progress
-    )
+    return evaluate_clips(engine, settings, train, heldout, linear_psnr=linear_psnr, progress=tell)
 
 
 def _setup_minutes() -> float:

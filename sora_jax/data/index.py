@@ -63,7 +63,7 @@ class Strings(Sequence[str]):
             raise IndexError(f"index {index} is outside of {len(self)} strings")
         index %= len(self)
         start = int(self._ends[index - 1]) if index else 0
-        return self._text[start : int(self._ends[index])].tobytes().decode()
+        return self._text[start : int(self._ends[index])].tobytes().decode(errors="replace")
 
     def __iter__(self) -> Iterator[str]:
         return (self[i] for i in range(len(self)))

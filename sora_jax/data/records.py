@@ -60,6 +60,14 @@ def open_split(directory: str | Path, split: str, *, check_hash: bool = True) ->
     return RecordSource(Path(directory), split, found.split(split), check_hash=check_hash)
 
 
+_UNREADABLE = (DecodeError, KeyError, RuntimeError, UsageError)
+
+
+def _reason(error: Exception) -> str:
+    # ArrayRecord's own message is many clauses with places in its source.
+    return str(error) if isinstance(error, UsageError) else "its shard can't be read there"
+
+
 def check(fields: Mapping[str, Any], sha256: NDArray[np.uint8]) -> None:
     """Raise UsageError if stored fields are not those whose SHA-256 stands in the index."""
     if schema.digest(fields) != sha256.tobytes():
@@ -76,6 +84,9 @@ class RecordSource:
         try:
             builder = tfds.builder_from_directory(directory / BUILDER / BUILDER_VERSION)
             self._fields = builder.as_data_source(split=split)
+            info = builder.info.splits[split]
+            self._shards = [Path(path) for path in info.filepaths]
+            self._shard_ends = np.cumsum(info.shard_lengths)
         except (OSError, ValueError, KeyError, ParseError) as error:
             raise UsageError(
                 f"shards of {self._name} can't be opened ({error}); write them again"
@@ -88,6 +99,11 @@ class RecordSource:
                 f" {len(split_index)}; write the shards again"
             )
 
+    def shard_of(self, index: int) -> Path:
+        """The file that holds a record."""
+        place = int(np.searchsorted(self._shard_ends, index, side="right"))
+        return self._shards[place]
+
     @property
     def ids(self) -> Sequence[str]:
         """The id of each record."""
@@ -97,18 +113,30 @@ class RecordSource:
         return len(self.index)
 
     def __getitem__(self, index: int) -> VideoRecord:
+        """The record. Raises UsageError, which names it, if it is not what was written."""
         try:
-            fields = self._fields[index]
-            if self._check_hash:
-                check(fields, self.index.sha256[index])
-            return schema.from_fields(fields)
-        except (DecodeError, KeyError, RuntimeError, UsageError) as error:
-            # ArrayRecord's own message is many lines with addresses of its source.
-            reason = str(error) if isinstance(error, UsageError) else "its shard can't be read"
+            return self._read(index)
+        except _UNREADABLE as error:
             raise UsageError(
-                f"record {self.ids[index]!r} of {self._name} is damaged ({reason});"
+                f"record {self.ids[index]!r} of {self._name} is damaged ({_reason(error)});"
                 " write the shards again"
             ) from error
+
+    def damage(self, index: int) -> str:
+        """Why a record is not what was written; empty if it is."""
+        try:
+            self._read(index)
+        except _UNREADABLE as error:
+            return _reason(error)
+        return ""
+
+    def _read(self, index: int) -> VideoRecord:
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {self._name}, which has {len(self)}")
+        fields = self._fields[index]
+        if self._check_hash:
+            check(fields, self.index.sha256[index])
+        return schema.from_fields(fields)
 
     def __repr__(self) -> str:
         return f"RecordSource({self._name})"

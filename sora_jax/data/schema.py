@@ -64,6 +64,11 @@ class VideoRecord:
     def __post_init__(self) -> None:
         if (self.video is None) == (self.latents is None):
             raise UsageError(f"record {self.id!r} needs a video or latents, and not both")
+        if not (self.fps > 0 and math.isfinite(self.fps)) or min(self.shape) < 1:
+            raise UsageError(
+                f"record {self.id!r} has {self.fps} frames/s and shape {self.shape}; all must be"
+                " positive"
+            )
         if not self.captions:
             raise UsageError(f"record {self.id!r} has no caption; give it at least a global one")
         if self.latents is not None and self.latents.ndim != 4:

@@ -1,0 +1,104 @@
+"""What is in shards, as figures: counts, sizes, shapes and captions, read off the index.
+
+Of the records themselves only a sample is opened, evenly spread and so the same each time.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sora_jax import media
+from sora_jax.data import index, records
+from sora_jax.data.index import SplitIndex
+from sora_jax.data.schema import VideoRecord
+from sora_jax.errors import LimitError, UsageError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A record that was opened, or why it could not be."""
+
+    split: str
+    id: str
+    record: VideoRecord | None = None
+    frames: NDArray[np.uint8] | None = None
+    """T H W 3, if the record holds a video."""
+    problem: str = ""
+
+
+def describe(directory: str | Path) -> dict[str, Any]:
+    """Figures of each split: {split: {records, seconds, bytes, latents, captions, shapes}}.
+
+    `shapes` is the histogram of (frames, height, width, fps), the most frequent first.
+    """
+    return {name: _describe(split) for name, split in index.read_index(directory).splits.items()}
+
+
+def draw(directory: str | Path, count: int) -> list[Sample]:
+    """About `count` records, spread evenly over the splits by their sizes, with their frames."""
+    found = index.read_index(directory)
+    total = sum(len(split) for split in found.splits.values())
+    samples = []
+    for name, split in found.splits.items():
+        wanted = min(len(split), max(1, round(count * len(split) / total)))
+        places = np.linspace(0, len(split) - 1, wanted).round().astype(int)
+        source = records.open_split(directory, name)
+        samples += [_open(name, source, int(i)) for i in places]
+    return samples
+
+
+def _describe(split: SplitIndex) -> dict[str, Any]:
+    captions = np.asarray(split.num_captions)
+    return {
+        "records": len(split),
+        "seconds": round(split.seconds, 3),
+        "bytes": int(np.sum(split.payload_bytes)),
+        "latents": int(np.sum(split.has_latents)),
+        "captions": {
+            "count": int(captions.sum()),
+            "timed": int((captions - 1).sum()),
+            "words": round(float(np.sum(split.caption_words) / captions.sum()), 2),
+        },
+        "shapes": _histogram(split),
+    }
+
+
+def _histogram(split: SplitIndex) -> list[dict[str, Any]]:
+    table = np.stack([split.num_frames, split.height, split.width, split.fps], axis=1)
+    shapes, counts = np.unique(table.astype(np.float64), axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return [
+        {
+            "frames": int(shapes[i, 0]),
+            "height": int(shapes[i, 1]),
+            "width": int(shapes[i, 2]),
+            "fps": float(shapes[i, 3]),
+            "records": int(counts[i]),
+        }
+        for i in order
+    ]
+
+
+def _open(split: str, source: records.RecordSource, place: int) -> Sample:
+    name = source.ids[place]
+    try:
+        record = source[place]
+        frames = None if record.video is None else records.decode(record)
+        return Sample(split=split, id=name, record=record, frames=frames)
+    except (UsageError, LimitError) as error:
+        return Sample(split=split, id=name, problem=str(error))
+
+
+def strip(frames: NDArray[np.uint8], count: int = 5) -> NDArray[np.uint8]:
+    """Evenly spaced frames side by side, H W 3; small ones are enlarged."""
+    return media.contact_sheet([frames], frames=count)
+
+
+def captions_of(samples: Sequence[Sample], limit: int) -> list[str]:
+    """Global captions of samples, each once."""
+    texts = [sample.record.caption for sample in samples if sample.record is not None]
+    return list(dict.fromkeys(texts))[:limit]

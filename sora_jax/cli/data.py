@@ -1,0 +1,38 @@
+"""`sora-jax data VERB`: everything that makes, shows and checks training data.
+
+Each verb is a module like those of `main`: SUMMARY, EXAMPLE, `add_arguments` and `run`.
+"""
+
+import argparse
+from types import ModuleType
+from typing import Any
+
+from sora_jax.cli import args as shared
+from sora_jax.cli import data_inspect, data_verify
+
+SUMMARY = "make, show and check training data"
+EXAMPLE = "sora-jax data inspect runs/quickstart/data"
+
+VERBS: dict[str, ModuleType] = {
+    "inspect": data_inspect,
+    "verify": data_verify,
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="data_verb", metavar="VERB", required=True)
+    for name, verb in VERBS.items():
+        child = verbs.add_parser(
+            name,
+            help=verb.SUMMARY,
+            description=f"{verb.SUMMARY[0].upper()}{verb.SUMMARY[1:]}.",
+            epilog=f"example:\n  {verb.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        verb.add_arguments(child)
+        shared.add_json(child, is_inner=True)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Run the verb that was named."""
+    return VERBS[args.data_verb].run(args)
