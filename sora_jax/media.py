@@ -151,6 +151,39 @@ def decode_mp4(content: bytes) -> Frames:
     return read_video(content)[0]
 
 
+def pick_frames(
+    content: bytes, wanted: Sequence[int], size: tuple[int, int] | None = None
+) -> Frames:
+    """Frames of an mp4 in memory by their numbers, which do not fall; only these are converted.
+
+    `size` (height, width) scales them, averaging. Raises as `read_video` does, also for a number
+    that the video does not have.
+    """
+    with _opened(content) as (container, name):
+        info = _info(container, name)
+        height, width = size or (info.height, info.width)
+        if max(len(wanted) * height * width, info.height * info.width) > MAX_PIXELS:
+            raise LimitError(f"{name} has more than {MAX_PIXELS} pixels; take fewer frames")
+        frames = np.empty((len(wanted), height, width, 3), np.uint8)
+        reformatter = VideoReformatter()
+        place = count = 0
+        for count, picture in enumerate(container.decode(video=0), 1):
+            if (picture.height, picture.width) != (info.height, info.width):
+                raise LimitError(f"{name} grows to {picture.width}x{picture.height}; re-encode it")
+            if wanted[place] != count - 1:
+                continue
+            rgb = reformatter.reformat(picture, width, height, "rgb24", interpolation="AREA")
+            frame = rgb.to_ndarray()
+            while place < len(wanted) and wanted[place] == count - 1:
+                frames[place] = frame
+                place += 1
+            if place == len(wanted):
+                return frames
+    raise UsageError(
+        f"{name} has {count} frames and frame {wanted[place]} is wanted; copy it again"
+    )
+
+
 def read_image(path: str | Path, *, max_pixels: int = 2**25) -> Frame:
     """An image file, upright; transparency is laid on white."""
     path = _local(path)

@@ -5,17 +5,39 @@ one integer, a restart repeats nothing and skips nothing, and any number of host
 global batch: each takes its contiguous slice of it.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import grain
 import numpy as np
+from absl import flags
 
 from sora_jax.data.records import Sample, Source
 from sora_jax.errors import UsageError
 
 # What turns a stored sample into arrays of one shape; `rng` depends on (seed, sample id) alone.
 type Transform = Callable[[Any, np.random.Generator], Sample]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Who reads ahead; it changes no batch and no order.
+
+    On few cores threads are enough: decoding and reading leave Python's lock. Worker processes
+    (each with its threads) take seconds to start and pay where there are cores to spare.
+    """
+
+    threads: int = 1
+    workers: int = 0  # processes; 0: this one
+    batches: int = 8  # kept ready
+
+    def __post_init__(self):
+        if min(self.threads, self.batches) < 1 or self.workers < 0:
+            raise ValueError(
+                f"threads {self.threads} and batches {self.batches} must be at least 1 and workers "
+                f"{self.workers} at least 0"
+            )
 
 
 class Batches:
@@ -25,9 +47,10 @@ class Batches:
     it to go on exactly there. Indexing gives any batch without moving the iterator.
     """
 
-    def __init__(self, dataset: grain.MapDataset, start_step: int, options: grain.ReadOptions):
+    def __init__(self, dataset: grain.MapDataset, start_step: int, reading: Reading):
         self._dataset = dataset
-        self._options = options
+        self._reading = reading
+        self._iterator: Iterator[Sample] | None = None
         self.seek(start_step)
 
     @property
@@ -39,17 +62,35 @@ class Batches:
         """Go to the batch of a global step."""
         if step < 0:
             raise UsageError(f"step is {step}; batches start at 0")
+        self.close()
         self._next_batch = step
-        ahead = self._dataset[step:].to_iter_dataset(self._options)
-        self._iterator: Iterator[Sample] = iter(ahead)
 
     def __iter__(self) -> "Batches":
         return self
 
     def __next__(self) -> Sample:
+        if self._iterator is None:
+            self._iterator = self._read_ahead()
         batch = next(self._iterator)
         self._next_batch += 1
         return batch
+
+    def close(self) -> None:
+        """Stop reading ahead, and end the workers."""
+        iterator, self._iterator = self._iterator, None
+        if iterator is not None and hasattr(iterator, "close"):
+            iterator.close()
+
+    def _read_ahead(self) -> Iterator[Sample]:
+        reading = self._reading
+        ahead = self._dataset[self._next_batch :].to_iter_dataset(
+            grain.ReadOptions(num_threads=reading.threads, prefetch_buffer_size=reading.batches)
+        )
+        if reading.workers:
+            if not flags.FLAGS.is_parsed():  # grain asks them; here nothing runs under absl.app
+                flags.FLAGS.mark_as_parsed()
+            ahead = ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=reading.workers))
+        return iter(ahead)
 
     def __getitem__(self, step: int) -> Sample:
         return self._dataset[step]
@@ -64,13 +105,13 @@ def batches(
     start_step: int = 0,
     shuffle: bool = True,
     host: tuple[int, int] = (0, 1),
-    num_threads: int = 1,
+    reading: Reading = Reading(),
 ) -> Batches:
     """Batches of `batch_size` samples over all hosts; this host gets its slice of each.
 
     Each epoch visits every sample once, in another order. `sample_id` (int64 B) in the batch is
     the global count `step * batch_size + position`: derive a sample's randomness from it.
-    `host` is (index, count). Up to eight batches are read ahead by `num_threads` threads.
+    `host` is (index, count).
     """
     index, count = host
     if not len(source):
@@ -84,8 +125,14 @@ def batches(
     dataset = dataset.repeat(2**48 // len(source)).map_with_index(_Prepare(transform, seed))
     # A batch is `count` slices in a row, so every count-th slice, from `index` on, is this host's.
     dataset = dataset.batch(batch_size // count)[index::count]
-    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=8)
-    return Batches(dataset, start_step, options)
+    return Batches(dataset, start_step, reading)
+
+
+def ready_batches(
+    source: Source[Sample], *, start_step: int = 0, reading: Reading = Reading()
+) -> Batches:
+    """Batches that the source already gives: item `k` is that of step `k`, this host's slice."""
+    return Batches(grain.MapDataset.source(source), start_step, reading)
 
 
 class _Prepare:

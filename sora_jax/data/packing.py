@@ -42,10 +42,15 @@ class Clip:
     needs_first: bool = False  # the first chunk is a held still image: it must be given
 
 
-def pack_row(clips: Sequence[Clip], size: RowSize, patch: tuple[int, int, int]) -> dict:
-    """One row as a dict of arrays. Raises LimitError for clips that do not fit."""
+def pack_row(
+    clips: Sequence[Clip], size: RowSize, patch: tuple[int, int, int], *, channels: int = 0
+) -> dict:
+    """One row as a dict of arrays. Raises LimitError for clips that do not fit.
+
+    `channels` of the latents are needed for a row without any clip only.
+    """
     _check_fits(clips, size, patch)
-    values = clips[0].latents.shape[-1] * math.prod(patch)
+    values = (clips[0].latents.shape[-1] if clips else channels) * math.prod(patch)
     row = _empty(size, values)
     token = frame = word = 0
     for number, clip in enumerate(clips):

@@ -1,8 +1,7 @@
 """Reading shards: random access to records, their pixels or latents, and tolerance of bad ones."""
 
 import dataclasses
-import logging
-import threading
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from sora_jax import media
 from sora_jax.data import index, schema
 from sora_jax.data.index import SplitIndex
+from sora_jax.data.quarantine import MAX_BAD_SHARE, Quarantine
 from sora_jax.data.schema import VideoRecord
 from sora_jax.errors import RunError, UsageError
 
@@ -80,6 +80,7 @@ class RecordSource:
     def __init__(
         self, directory: Path, split: str, split_index: SplitIndex, *, check_hash: bool = True
     ):
+        self._place = directory, split
         self._name = f"{directory}:{split}"
         try:
             builder = tfds.builder_from_directory(directory / BUILDER / BUILDER_VERSION)
@@ -138,6 +139,10 @@ class RecordSource:
             check(fields, self.index.sha256[index])
         return schema.from_fields(fields)
 
+    def __reduce__(self):
+        """Opened again by the worker process that it is sent to: the index is not copied."""
+        return functools.partial(open_split, check_hash=self._check_hash), self._place
+
     def __repr__(self) -> str:
         return f"RecordSource({self._name})"
 
@@ -158,23 +163,25 @@ def decode(record: VideoRecord) -> NDArray[np.uint8]:
 class Tolerant[T, S]:
     """`function` of each item, where an item that fails (ValueError) is replaced by the next.
 
-    Failing items are logged by name and counted; more than `max_bad_share` of the source is a
-    RunError. Which item stands in depends on the data alone, so restarts see the same.
+    Failing items are counted in a quarantine, which stops at its limit. Which item stands in
+    depends on the data alone, so restarts see the same.
     """
 
     def __init__(
-        self, source: Source[T], function: Callable[[T], S], *, max_bad_share: float = 0.01
+        self,
+        source: Source[T],
+        function: Callable[[T], S],
+        *,
+        max_bad_share: float = MAX_BAD_SHARE,
     ):
-        self._source = source
-        self._function = function
-        self._max_bad = int(max_bad_share * len(source))
-        self._bad: dict[int, str] = {}
-        self._lock = threading.Lock()
+        self._source, self._function = source, function
+        self._name = str(source) if isinstance(source, RecordSource) else type(source).__name__
+        self._quarantine = Quarantine({self._name: len(source)}, max_share=max_bad_share)
 
     @property
     def bad(self) -> dict[int, str]:
         """Index and reason of each item that has failed so far."""
-        return dict(self._bad)
+        return {index: reason for (_, index), reason in self._quarantine.bad.items()}
 
     def __len__(self) -> int:
         return len(self._source)
@@ -182,24 +189,13 @@ class Tolerant[T, S]:
     def __getitem__(self, index: int) -> S:
         for step in range(len(self)):
             i = (index + step) % len(self)
-            if i in self._bad:
+            if (self._name, i) in self._quarantine.bad:
                 continue
             try:
                 return self._function(self._source[i])
             except ValueError as error:
-                self._note(i, error)
+                self._quarantine.add(self._name, i, str(i), str(error))
         raise RunError(f"none of the {len(self)} records can be read; see the log")
-
-    def _note(self, index: int, error: ValueError) -> None:
-        with self._lock:
-            if index not in self._bad:
-                logging.warning("skipping record %d: %s", index, error)
-            self._bad[index] = str(error)
-            if len(self._bad) > self._max_bad:
-                raise RunError(
-                    f"{len(self._bad)} of {len(self)} records can't be read, over the limit of"
-                    f" {self._max_bad}; the last: {error}"
-                ) from error
 
 
 class Columns:
@@ -219,7 +215,7 @@ class Columns:
         return {name: column[index] for name, column in self.columns.items()}
 
 
-def load_all(source: Source[VideoRecord], *, max_bad_share: float = 0.01) -> Columns:
+def load_all(source: Source[VideoRecord], *, max_bad_share: float = MAX_BAD_SHARE) -> Columns:
     """A whole split in memory: columns `record` and `latents` or `video`, stacked.
 
     For sets that fit: the latents of 32,768 small clips are tens of megabytes, and training then

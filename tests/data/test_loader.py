@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sora_jax.data import loader
+from sora_jax.data.loader import Reading
 from sora_jax.data.records import Columns
 from sora_jax.errors import UsageError
 
@@ -62,7 +63,9 @@ def test_each_epoch_visits_every_sample_once_in_another_order():
 def test_randomness_belongs_to_the_sample():
     """Noise depends on (seed, sample id), not on batch size, threads or host."""
     small = np.concatenate([batch["noise"] for batch in take(8)])
-    large = np.concatenate([batch["noise"] for batch in take(4, batch_size=8, num_threads=3)])
+    large = np.concatenate(
+        [batch["noise"] for batch in take(4, batch_size=8, reading=Reading(threads=3))]
+    )
     assert np.array_equal(small, large) and len(set(small)) == 32
     ids = np.concatenate([batch["sample_id"] for batch in take(8)])
     assert np.array_equal(ids, np.arange(32))
