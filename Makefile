@@ -44,3 +44,5 @@ COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.12
 lock:
 	$(COMPILE) setup.cfg --extra dev -o requirements.lock
 	sed -n 's/^tpu = //p' setup.cfg | $(COMPILE) - -o requirements-tpu.lock
+	awk '/^data =/ {on = 1; next} /^[^ ]/ {on = 0} on' setup.cfg | $(COMPILE) -c requirements.lock - \
+		-o requirements-data.lock

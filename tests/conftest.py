@@ -11,6 +11,7 @@ os.environ["XLA_FLAGS"] = (
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
 os.environ["NO_GCS"] = "1"
+os.environ.setdefault("MUJOCO_GL", "egl")
 
 import jax  # noqa: E402
 import jaxtyping  # noqa: E402

@@ -15,6 +15,8 @@ def prepare() -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only: XLA logs to stderr
+    if sys.platform == "linux":
+        os.environ.setdefault("MUJOCO_GL", "egl")  # no window; read when MuJoCo is imported
     _keep_freed_memory()
 
 

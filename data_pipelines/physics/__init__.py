@@ -1,0 +1,1 @@
+"""Captioned scenes of rigid bodies, simulated and drawn by MuJoCo."""
