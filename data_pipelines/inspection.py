@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sora_jax import media
+from sora_jax import sheets
 from sora_jax.data import index, records
 from sora_jax.data.index import SplitIndex
 from sora_jax.data.schema import VideoRecord
@@ -95,7 +95,7 @@ def _open(split: str, source: records.RecordSource, place: int) -> Sample:
 
 def strip(frames: NDArray[np.uint8], count: int = 5) -> NDArray[np.uint8]:
     """Evenly spaced frames side by side, H W 3; small ones are enlarged."""
-    return media.contact_sheet([frames], frames=count)
+    return sheets.contact_sheet([frames], frames=count)
 
 
 def captions_of(samples: Sequence[Sample], limit: int) -> list[str]:

@@ -158,11 +158,13 @@ def content_id(*parts: Any) -> str:
 def seed(path: Path, root: Path) -> ClipRecord:
     """The record with which a source file enters the pipeline, before it is opened.
 
-    Its id depends on the file's place, size and time of change; `ingest` gives one of the content.
+    Its id depends on the place, size and time of change of the file and of the JSON beside it;
+    `ingest` gives one of the content.
     """
-    facts = path.stat()
     source = path.relative_to(root).as_posix()
-    name = content_id("seed", source, facts.st_size, facts.st_mtime_ns)
+    places = [place for place in (path, path.with_suffix(".json")) if place.exists()]
+    facts = [place.stat() for place in places]
+    name = content_id("seed", source, [(fact.st_size, fact.st_mtime_ns) for fact in facts])
     return ClipRecord(id=name, path=str(path), source=source)
 
 

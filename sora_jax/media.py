@@ -18,7 +18,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sora_jax import files
 from sora_jax.errors import LimitError, UsageError
@@ -26,9 +26,19 @@ from sora_jax.errors import LimitError, UsageError
 Frame = NDArray[np.uint8]  # H W 3
 Frames = NDArray[np.uint8]  # T H W 3
 
-MAX_BYTES = 2**31  # of one file
+MAX_BYTES = 2**36  # of one file; it is read piece by piece
 MAX_PIXELS = 2**28  # decoded, frames x height x width: 0.8 GB of RGB
 MAX_FRAMES = 4096
+_NOT_VIDEO = {
+    b"#extm3u": "a playlist",
+    b"ffconcat": "a playlist",
+    b"[playlist]": "a playlist",
+    b"<?xml": "an XML text",
+    b"<!doctype": "a web page",
+    b"<html": "a web page",
+    b"http://": "an address",
+    b"https://": "an address",
+}
 _SMPTE170M = 6  # BT.601 in the numbering of ITU-T H.273
 
 
@@ -44,7 +54,7 @@ class VideoInfo:
 
 def probe(source: str | Path | bytes) -> VideoInfo:
     """The header of a video, without decoding a frame."""
-    with _opened(source) as (container, name):
+    with opened(source) as (container, name):
         return _info(container, name)
 
 
@@ -90,9 +100,9 @@ def stream_frames(
     each of the times 0, 1/fps, 2/fps ... from the start. Raises as `read_video` does; a truncated
     file is only found out at its end.
     """
-    frames = _decode(source, span, max_frame_pixels)
+    frames = timed_frames(source, span=span, max_frame_pixels=max_frame_pixels)
     if fps is not None:
-        frames = _at_rate(frames, fps)
+        frames = at_rate(frames, fps)
     for _, frame in frames:
         yield frame
 
@@ -121,7 +131,7 @@ def encode_mp4(
 
     `pixel_format` "yuv420p" is what players show; "yuv444p" keeps sharp colours.
     """
-    frames = _check_frames(frames)
+    frames = check_frames(frames)
     if upscale != 1:
         frames = frames.repeat(upscale, axis=1).repeat(upscale, axis=2)
     height, width = frames.shape[1:3]
@@ -135,7 +145,7 @@ def encode_mp4(
         stream = container.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
         codec = stream.codec_context
-        codec.thread_count = 1 if height * width <= 256 * 256 else 0
+        codec.thread_count = 1 if height * width <= 256 * 256 else 4  # the bytes depend on it
         codec.colorspace = codec.color_primaries = codec.color_trc = _SMPTE170M
         codec.color_range = 1
         for frame in frames:
@@ -159,7 +169,7 @@ def pick_frames(
     `size` (height, width) scales them, averaging. Raises as `read_video` does, also for a number
     that the video does not have.
     """
-    with _opened(content) as (container, name):
+    with opened(content) as (container, name):
         info = _info(container, name)
         height, width = size or (info.height, info.width)
         if max(len(wanted) * height * width, info.height * info.width) > MAX_PIXELS:
@@ -212,62 +222,8 @@ def write_png(path: str | Path, image: Frame) -> None:
     files.write_bytes(path, target.getvalue())
 
 
-def contact_sheet(
-    videos: Sequence[Frames],
-    captions: Sequence[str] | None = None,
-    marks: Sequence[bool | None] | None = None,
-    *,
-    frames: int = 8,
-    cell: int = 96,
-) -> Frame:
-    """One row of evenly spaced frames a clip, its caption above it, and a right or wrong mark.
-
-    Clips may differ in size and length; each frame is scaled by a whole factor to at least about
-    `cell` pixels of height. A mark is a green (True) or red (False) bar; None draws none.
-    """
-    if not len(videos):
-        raise UsageError("a contact sheet needs at least one clip; got none")
-    rows = [_sheet_row(_check_frames(video), frames, cell) for video in videos]
-    width = max(row.shape[1] for row in rows)
-    blocks = []
-    for i, row in enumerate(rows):
-        caption = captions[i] if captions else ""
-        mark = marks[i] if marks else None
-        if caption or mark is not None:
-            blocks.append(_sheet_caption(caption, mark, width))
-        blocks.append(np.pad(row, ((0, 6), (0, width - row.shape[1]), (0, 0)), constant_values=255))
-    return np.concatenate(blocks)
-
-
-def _sheet_row(video: Frames, count: int, cell: int) -> Frame:
-    picks = np.linspace(0, len(video) - 1, min(count, len(video))).round().astype(int)
-    factor = max(1, round(cell / video.shape[1]))
-    shown = video[picks].repeat(factor, axis=1).repeat(factor, axis=2)
-    shown = np.pad(shown, ((0, 0), (0, 0), (0, 3), (0, 0)), constant_values=255)
-    return np.concatenate(list(shown), axis=1)
-
-
-def _sheet_caption(caption: str, mark: bool | None, width: int) -> Frame:
-    font = ImageFont.load_default(size=14)
-    left, line_height = 12, 19
-    lines, line = [], ""
-    for word in caption.split():
-        longer = f"{line} {word}".strip()
-        if line and font.getlength(longer) > width - left - 4:
-            lines.append(line)
-            longer = word
-        line = longer
-    lines.append(line)
-    block = Image.new("RGB", (width, line_height * len(lines)), "white")
-    draw = ImageDraw.Draw(block)
-    for i, text in enumerate(lines):
-        draw.text((left, i * line_height + 1), text, fill="black", font=font)
-    if mark is not None:
-        draw.rectangle((0, 1, 7, block.height - 2), fill="#1a9a3c" if mark else "#d02020")
-    return np.asarray(block)
-
-
-def _check_frames(frames: Frames) -> Frames:
+def check_frames(frames: Frames) -> Frames:
+    """The frames, after checking that they are uint8 T H W 3 and not empty."""
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
         raise UsageError(
             f"frames are {frames.dtype}{list(frames.shape)}; they must be uint8 [T, H, W, 3]"
@@ -288,8 +244,11 @@ def _local(path: str | Path) -> Path:
 
 
 @contextlib.contextmanager
-def _opened(source: str | Path | bytes) -> Iterator[tuple[Any, str]]:
-    """An open container with one decoding thread, and the name to use in messages."""
+def opened(source: str | Path | bytes) -> Iterator[tuple[Any, str]]:
+    """An open container with one decoding thread, and the name to use in messages.
+
+    Raises UsageError for what is no video or is a list of other files, which are never opened.
+    """
     name = _name(source)
     with contextlib.ExitStack() as stack:
         if isinstance(source, bytes):
@@ -299,6 +258,11 @@ def _opened(source: str | Path | bytes) -> Iterator[tuple[Any, str]]:
             path = _local(source)
             size = path.stat().st_size
             file = stack.enter_context(path.open("rb"))
+        head = file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+        file.seek(0)
+        for start, kind in _NOT_VIDEO.items():
+            if head.startswith(start):
+                raise UsageError(f"{name} is {kind} and no video; get the video file itself")
         if size > MAX_BYTES:
             raise LimitError(f"{name} has {size} bytes, over {MAX_BYTES}; trim it")
         try:
@@ -325,25 +289,32 @@ def _info(container: Any, name: str) -> VideoInfo:
     )
 
 
-def _decode(
-    source: str | Path | bytes, span: tuple[float, float] | None, max_frame_pixels: int
+def timed_frames(
+    source: str | Path | bytes,
+    *,
+    span: tuple[float, float] | None = None,
+    max_side: int | None = None,
+    max_frame_pixels: int = 2**25,
 ) -> Iterator[tuple[float, Frame]]:
-    """Pairs of (seconds since the start, frame)."""
-    with _opened(source) as (container, name):
-        info = _info(container, name)
-        if info.height * info.width > max_frame_pixels:
-            raise LimitError(
-                f"{name} is {info.width}x{info.height}, over {max_frame_pixels} pixels a frame;"
-                " make it smaller"
-            )
+    """Pairs of (seconds since the start of `span` or of the video, frame), as `stream_frames`.
+
+    `max_side` makes larger pictures smaller while their colours are converted, which is cheap.
+    """
+    with opened(source) as (container, name):
+        stream = container.streams.video[0]
+        rate, stated = float(stream.average_rate or stream.guessed_rate or 0), stream.frames
+        _check_size(name, stream.width, stream.height, max_frame_pixels)
         reformatter = VideoReformatter()
         start, end = span or (0.0, math.inf)
         origin = _seek(container, start)
         count = 0
         for picture in container.decode(video=0):
-            if picture.width * picture.height > max_frame_pixels:
-                raise LimitError(f"{name} grows to {picture.width}x{picture.height}; re-encode it")
-            moment = picture.time if picture.time is not None else count / info.fps
+            _check_size(name, picture.width, picture.height, max_frame_pixels)
+            if picture.time is None and not rate:
+                raise UsageError(
+                    f"{name} has neither time stamps nor a frame rate; re-encode it as mp4"
+                )
+            moment = picture.time if picture.time is not None else count / rate
             origin = moment if origin is None else origin
             time = moment - origin
             if time >= end - 1e-6:
@@ -351,31 +322,55 @@ def _decode(
             if time < start - 1e-6:
                 continue
             count += 1
-            frame = np.asarray(reformatter.reformat(picture, format="rgb24").to_ndarray(), np.uint8)
-            # The display matrix says by how much to turn the picture counter-clockwise.
-            turns = round(picture.rotation / 90) % 4
-            frame = np.ascontiguousarray(np.rot90(frame, turns)) if turns else frame
-            yield time - start, frame
+            yield time - start, _upright(picture, reformatter, max_side)
     if not count and span:
         raise UsageError(f"{name} has no frame between {start} and {end} s; it is shorter")
     # An edit list may hide a few frames that the header counts; more missing means a cut file.
-    if not count or (not span and count < info.num_frames - max(2, info.num_frames // 20)):
+    if not count or (not span and count < stated - max(2, stated // 20)):
         raise UsageError(
-            f"{name} is truncated: {count} of {info.num_frames} frames; copy it again or trim it"
+            f"{name} is truncated: {count} of {stated} frames; copy it again or trim it"
         )
 
 
+def _check_size(name: str, width: int, height: int, max_frame_pixels: int) -> None:
+    if width * height > max_frame_pixels:
+        raise LimitError(
+            f"{name} is {width}x{height}, over {max_frame_pixels} pixels a frame; make it smaller"
+        )
+
+
+def _upright(picture: Any, reformatter: VideoReformatter, max_side: int | None) -> Frame:
+    width, height = picture.width, picture.height
+    scale = min(1.0, max_side / max(width, height)) if max_side else 1.0
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    smaller = {"width": size[0], "height": size[1], "interpolation": "AREA"} if scale < 1 else {}
+    rgb = reformatter.reformat(picture, format="rgb24", **smaller)
+    frame = np.asarray(rgb.to_ndarray(), np.uint8)
+    # The display matrix says by how much to turn the picture counter-clockwise.
+    turns = round(picture.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(frame, turns)) if turns else frame
+
+
 def _seek(container: Any, start: float) -> float | None:
-    """Go to the key frame before `start`; the time stamp of second 0, or None for the first."""
+    """Go to the key frame before `start`; the time stamp of second 0, or None for the first.
+
+    Some indexes lead to a frame that is no key frame; decoding then begins further back.
+    """
     if start <= 0:
         return None
     stream = container.streams.video[0]
     origin = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
-    container.seek(int((origin + start) / stream.time_base), stream=stream)
+    for earlier in (0.0, 10.0, start):
+        place = int((origin + max(0.0, start - earlier)) / stream.time_base)
+        container.seek(place, stream=stream)
+        packet = next(iter(container.demux(stream)), None)
+        if packet is not None and packet.is_keyframe:
+            break
+    container.seek(place, stream=stream)
     return origin
 
 
-def _at_rate(frames: Iterator[tuple[float, Frame]], fps: float) -> Iterator[tuple[float, Frame]]:
+def at_rate(frames: Iterator[tuple[float, Frame]], fps: float) -> Iterator[tuple[float, Frame]]:
     """The nearest frame for each time 0, 1/fps, 2/fps ... up to the end of the last frame."""
     wanted = 0
     shown: tuple[float, Frame] | None = None

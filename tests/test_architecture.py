@@ -16,13 +16,14 @@ PACKAGES = ("sora_jax", "data_pipelines", "experiments", "launch")
 # What each part may import of this project; a part may always import itself. Longest name wins.
 FOUNDATION = {"sora_jax.arrays", "sora_jax.errors"}
 PURE = FOUNDATION | {"sora_jax.canvas"}
-FILES = FOUNDATION | {"sora_jax.files", "sora_jax.config", "sora_jax.media"}
+FILES = FOUNDATION | {"sora_jax.files", "sora_jax.config", "sora_jax.media", "sora_jax.sheets"}
 ARROWS: dict[str, set[str]] = {
     "sora_jax.arrays": set(),
     "sora_jax.errors": set(),
     "sora_jax.files": {"sora_jax.errors"},
     "sora_jax.config": {"sora_jax.errors", "sora_jax.files"},
     "sora_jax.media": {"sora_jax.errors", "sora_jax.files"},
+    "sora_jax.sheets": {"sora_jax.errors", "sora_jax.media"},
     "sora_jax.canvas": FOUNDATION,
     "sora_jax.diffusion": PURE,
     "sora_jax.models": PURE,
@@ -45,6 +46,7 @@ ARROWS: dict[str, set[str]] = {
     "data_pipelines": {
         "sora_jax.data",
         "sora_jax.media",
+        "sora_jax.sheets",
         "sora_jax.errors",
         "sora_jax.files",
         "sora_jax.eval.style",
@@ -57,7 +59,14 @@ ONLY_IMPORTER = {
     "jax.sharding": "sora_jax.sharding",
     "jax.experimental.mesh_utils": "sora_jax.sharding",
 }
-NO_JAX = ("sora_jax.data", "sora_jax.media", "sora_jax.config", "sora_jax.eval", "data_pipelines")
+NO_JAX = (
+    "sora_jax.data",
+    "sora_jax.media",
+    "sora_jax.sheets",
+    "sora_jax.config",
+    "sora_jax.eval",
+    "data_pipelines",
+)
 FORBIDDEN_IMPORTS = {"pickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
 FORBIDDEN_NNX = {"jit", "scan", "grad", "value_and_grad", "Optimizer", "List", "remat", "vmap"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "print"}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sora_jax import files, media
+from sora_jax import files, media, sheets
 from sora_jax.errors import LimitError, RunError, UsageError
 
 
@@ -182,10 +182,10 @@ def test_images_round_trip_and_bad_ones_are_named(tmp_path):
 
 def test_contact_sheet_shows_each_clip_caption_and_mark():
     videos = [moving_square(), moving_square(8, 64)]
-    sheet = media.contact_sheet(videos, ["a red square " * 40, "b"], [True, False], frames=4)
+    sheet = sheets.contact_sheet(videos, ["a red square " * 40, "b"], [True, False], frames=4)
     assert sheet.dtype == np.uint8 and sheet.shape[2] == 3
     assert (sheet == (26, 154, 60)).all(-1).any() and (sheet == (208, 32, 32)).all(-1).any()
-    short = media.contact_sheet(videos, ["a", "b"], [True, False], frames=4)
+    short = sheets.contact_sheet(videos, ["a", "b"], [True, False], frames=4)
     assert len(sheet) > len(short) and sheet.shape[1] == short.shape[1]
     with pytest.raises(UsageError):
-        media.contact_sheet([])
+        sheets.contact_sheet([])

@@ -8,12 +8,21 @@ from types import ModuleType
 from typing import Any
 
 from sora_jax.cli import args as shared
-from sora_jax.cli import data_inspect, data_physics, data_toyworld, data_verify
+from sora_jax.cli import (
+    data_fetch,
+    data_inspect,
+    data_physics,
+    data_run,
+    data_toyworld,
+    data_verify,
+)
 
 SUMMARY = "make, show and check training data"
 EXAMPLE = "sora-jax data inspect runs/quickstart/data"
 
 VERBS: dict[str, ModuleType] = {
+    "fetch-samples": data_fetch,
+    "run": data_run,
     "toyworld": data_toyworld,
     "physics": data_physics,
     "inspect": data_inspect,

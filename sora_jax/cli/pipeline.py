@@ -19,7 +19,7 @@ import numpy as np
 
 from data_pipelines import folder, shards
 from data_pipelines.toyworld import records as world
-from sora_jax import config, files, media
+from sora_jax import config, files, media, sheets
 from sora_jax.arrays import Params
 from sora_jax.cli import progress
 from sora_jax.cli.experiment import DataConfig, ExperimentConfig
@@ -314,7 +314,7 @@ def write_samples(directory: Path, engine: Engine, prompts: list[str]) -> dict[s
         paths[f"sample_{i}"] = directory / f"{i}.mp4"
         upscale = max(1, 256 // video.shape[1])
         media.write_video(paths[f"sample_{i}"], video, settings.fps, upscale=upscale)
-    media.write_png(directory / "contact_sheet.png", media.contact_sheet(list(videos), prompts))
+    media.write_png(directory / "contact_sheet.png", sheets.contact_sheet(list(videos), prompts))
     return paths
 
 

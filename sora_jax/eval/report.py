@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sora_jax import files, media
+from sora_jax import files, media, sheets
 from sora_jax.errors import UsageError
 from sora_jax.eval import page, provenance
 from sora_jax.eval.running import Evaluation, Example
@@ -80,7 +80,7 @@ def write_sheets(workdir: Path, examples: Sequence[Example]) -> list[Path]:
     for name, shown in parts.items():
         if shown:
             wide = max(e.video.shape[2] / e.video.shape[1] for e in shown)
-            sheet = media.contact_sheet(
+            sheet = sheets.contact_sheet(
                 [e.video for e in shown],
                 [f"{e.prompt}   [{e.group}]" for e in shown],
                 [e.is_right for e in shown],

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sora_jax import files, media
+from sora_jax import files, media, sheets
 from sora_jax.errors import UsageError
 from sora_jax.export.bundle import Bundle, open_model
 from sora_jax.export.sampling import SamplingConfig
@@ -135,7 +135,7 @@ class _Job:
         upscale = max(1, PEOPLE_SIDE // max(height, width))
         media.write_video(self.out, video, self.settings.fps, upscale=upscale)
         sheet = self.out.with_suffix(".png")
-        media.write_png(sheet, media.contact_sheet([video], [self.prompt or ""]))
+        media.write_png(sheet, sheets.contact_sheet([video], [self.prompt or ""]))
         return {
             "output": str(self.out),
             "contact_sheet": str(sheet),

