@@ -30,6 +30,8 @@ ARROWS: dict[str, set[str]] = {
     "sora_jax.sharding": PURE,
     "sora_jax.data": FILES,
     "sora_jax.export": PURE | FILES | {"sora_jax.models"},
+    # Stages of the data pipelines that need a network, and so can't live there.
+    "sora_jax.precompute": PURE | FILES | {"sora_jax.data", "sora_jax.models", "sora_jax.sharding"},
     "sora_jax.train": PURE
     | FILES
     | {"sora_jax.diffusion", "sora_jax.models", "sora_jax.sharding", "sora_jax.data"},

@@ -34,6 +34,12 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_shards_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o", "--out", required=True, metavar="SHARDS", help="directory of shards to write"
+    )
+
+
 def add_prompt(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument(
         "-p", "--prompt", required=required, metavar="TEXT", help="what the video shows"

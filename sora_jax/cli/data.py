@@ -9,6 +9,7 @@ from typing import Any
 
 from sora_jax.cli import args as shared
 from sora_jax.cli import (
+    data_encode,
     data_fetch,
     data_inspect,
     data_physics,
@@ -25,6 +26,7 @@ VERBS: dict[str, ModuleType] = {
     "run": data_run,
     "toyworld": data_toyworld,
     "physics": data_physics,
+    "encode": data_encode,
     "inspect": data_inspect,
     "verify": data_verify,
 }

@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from sora_jax.cli import args as shared
 from sora_jax.errors import UsageError
 
 SUMMARY = "render captioned clips of the toy world as shards"
@@ -25,9 +26,7 @@ def add_making(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, default=0, metavar="N", help="processes that render (0: this one)"
     )
-    parser.add_argument(
-        "-o", "--out", required=True, metavar="SHARDS", help="directory of shards to write"
-    )
+    shared.add_shards_output(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

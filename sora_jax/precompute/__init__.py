@@ -1,0 +1,1 @@
+"""Stages that need a network: records in, records with latents or text states out."""
