@@ -42,7 +42,8 @@ ARROWS: dict[str, set[str]] = {
     "sora_jax.eval": PURE
     | FILES
     | {"sora_jax.data", "sora_jax.generate", "sora_jax.export.sampling"},
-    "sora_jax.studio": PURE | FILES | {"sora_jax.generate", "sora_jax.export"},
+    "sora_jax.post": FILES,
+    "sora_jax.studio": PURE | FILES | {"sora_jax.generate", "sora_jax.export", "sora_jax.post"},
     "sora_jax.cli": {"sora_jax", "data_pipelines", "experiments", "launch"},
     # Pages for people share one style sheet.
     "data_pipelines": {
@@ -63,6 +64,7 @@ ONLY_IMPORTER = {
 }
 NO_JAX = (
     "sora_jax.data",
+    "sora_jax.post",
     "sora_jax.media",
     "sora_jax.sheets",
     "sora_jax.config",

@@ -17,6 +17,7 @@ from typing import Any
 
 from sora_jax.cli import (
     animate,
+    blend,
     data,
     doctor,
     evaluate,
@@ -24,8 +25,12 @@ from sora_jax.cli import (
     extend,
     generate,
     launch,
+    loop,
     quickstart,
+    recut,
+    remix,
     runtime,
+    storyboard,
     toyworld,
     train,
 )
@@ -39,6 +44,11 @@ VERBS: dict[str, ModuleType] = {
     "generate": generate,
     "animate": animate,
     "extend": extend,
+    "remix": remix,
+    "blend": blend,
+    "loop": loop,
+    "recut": recut,
+    "storyboard": storyboard,
     "evaluate": evaluate,
     "export": export,
     "data": data,

@@ -18,7 +18,7 @@ from sora_jax.arrays import Array, Float, Int, Params
 from sora_jax.canvas import Canvas
 from sora_jax.diffusion import grids, guidance, precondition, sampler
 from sora_jax.export.bundle import Bundle
-from sora_jax.export.sampling import SamplingConfig
+from sora_jax.export.sampling import CHUNK_FRAMES, SamplingConfig
 from sora_jax.generate.canvas import build_canvas, encode_captions, encode_negatives
 from sora_jax.generate.request import Request, latent_grid, make_guidance, token_grid
 from sora_jax.models import network, patchify
@@ -39,6 +39,11 @@ class _Rows:
     seeds: Int[Array, " B"]
     chunks: Int[Array, " F"]
     """Number of each chunk of the window in the whole clip, which may be negative."""
+    start: Float[Array, "B L P"]
+    """What sampling begins from, noised to each chunk's strength."""
+    strength: Float[Array, "B F"]
+    rolls: Int[Array, " N"]
+    """How many chunks the window is turned by at each step."""
 
 
 class Engine:
@@ -56,8 +61,13 @@ class Engine:
             len(video), lambda rows: _encode(self.params["vae"], video[rows], model=self.model)
         )
 
-    def decode(self, latents: Latents) -> Video:
-        """Clips of any number of chunks, decoded in one causal pass."""
+    def decode(self, latents: Latents, *, is_loop: bool = False) -> Video:
+        """Clips of any number of chunks, decoded in one causal pass.
+
+        In a loop, the chunk before the first one is the last.
+        """
+        if is_loop:
+            return self.decode(np.concatenate([latents[:, -1:], latents], 1))[:, CHUNK_FRAMES:]
         return self._in_batches(
             len(latents), lambda rows: _decode(self.params["vae"], latents[rows], model=self.model)
         )
@@ -69,18 +79,26 @@ class Engine:
         *,
         latents: Latents | None = None,
         known: NDArray[np.bool_] | None = None,
+        strength: NDArray[np.floating] | None = None,
         first_chunk: int = 0,
+        is_loop: bool = False,
     ) -> Latents:
         """Sample a window of settings.num_frames for each request.
 
         Known `latents` (B n h w C, where `known`, B n h w, is True) come out exactly as given.
-        `first_chunk` is the window's place in a longer clip, for its noise.
+        Elsewhere they are what a chunk of `strength` (B n, in [0, 1]) below 1 begins from: at 1 it
+        begins from noise alone, at 0 it stays as it is. `first_chunk` is the window's place in a
+        longer clip, for its noise. In a loop the last chunk is followed by the first: the window is
+        turned by another number of chunks at each step, so that no place is its end.
         """
         shape = (len(requests), *latent_grid(self.model, settings))
-        if latents is None or known is None:
+        if latents is None:
             latents = np.zeros((*shape, self.model.vae.channels), np.float32)
-            known = np.zeros(shape, bool)
+        known = np.zeros(shape, bool) if known is None else known
+        strength = np.ones(shape[:2], np.float32) if strength is None else strength
         assert known.shape == shape == latents.shape[:-1], (known.shape, shape, latents.shape)
+        assert not (is_loop and known.any()), "what is known in a loop has no place"
+        rolls = _turns(settings.steps, shape[1]) if is_loop else np.zeros(settings.steps, np.int32)
         captions = encode_captions(self.bundle.tokenizer, requests)
         negatives = encode_negatives(self.bundle.tokenizer, requests)
         seeds = np.array([request.seed for request in requests], np.int32)
@@ -99,6 +117,9 @@ class Engine:
                     ),
                     seeds=jnp.asarray(seeds[rows]),
                     chunks=jnp.asarray(chunks),
+                    start=patchify.to_tokens(jnp.asarray(latents[rows]), self.model.dit.patch),
+                    strength=jnp.asarray(strength[rows], jnp.float32),
+                    rolls=jnp.asarray(rolls),
                 ),
                 grids.sigma_grid(settings.steps, settings.shift),
                 make_guidance(settings).strength(),
@@ -148,7 +169,8 @@ def _sample(
         strength,
     )
     noise = _draw_noise(rows, *rows.canvas.cond.shape[1:])
-    return sampler.sample(denoise, noise, rows.canvas, grid, solver=solver)
+    path = sampler.Path(grid=grid, strength=rows.strength, rolls=rows.rolls)
+    return sampler.sample(denoise, rows.start, noise, rows.canvas, path, solver=solver)
 
 
 def _make_denoise(
@@ -175,3 +197,9 @@ def _draw_noise(rows: _Rows, length: int, channels: int) -> Float[Array, "B L P"
 
     noise = jax.vmap(jax.vmap(draw, in_axes=(None, 0)), in_axes=(0, None))(rows.seeds, rows.chunks)
     return noise.reshape(-1, length, channels)
+
+
+def _turns(steps: int, num_chunks: int) -> NDArray[np.int32]:
+    """Every place of the window comes to its end about as often, neighbouring steps far apart."""
+    golden = (np.arange(steps) * 0.6180339887) % 1
+    return (golden * num_chunks).astype(np.int32)

@@ -46,3 +46,8 @@ def fit_chunks(
     frames = frames[extra:] if keep_end else frames[:-extra]
     place = "first" if keep_end else "last"
     return frames, f"the {place} {extra} frames were dropped: clips are whole chunks of 4 frames"
+
+
+def hold(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture H W 3 as one chunk, in which it stands still: T H W 3."""
+    return np.repeat(image[None], CHUNK_FRAMES, axis=0)

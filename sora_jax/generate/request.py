@@ -37,6 +37,25 @@ class Request:
         if not 0 <= self.seed <= MAX_SEED:
             raise UsageError(f"seed {self.seed} is not in 0..{MAX_SEED}; choose another")
 
+    def seen_from(self, begin: float, end: float) -> "Request":
+        """The same clip as a window of the seconds [begin, end) sees it, counted from `begin`.
+
+        Captions of other times are left out. One from the clip's beginning also holds for what is
+        put before it, and where all are over, the last one still holds.
+        """
+        moved = [
+            Caption(
+                text=caption.text,
+                start=0.0 if caption.start == 0 else max(caption.start - begin, 0.0),
+                end=caption.end if caption.end >= FOREVER else caption.end - begin,
+            )
+            for caption in self.captions
+            if caption.start < max(end, 1e-6)
+        ]
+        here = [caption for caption in moved if caption.end > 0]
+        here = here or [dataclasses.replace(last, start=0.0, end=FOREVER) for last in moved[-1:]]
+        return dataclasses.replace(self, captions=tuple(here))
+
 
 def make_request(prompt: str, *, negative: str = "", seed: int = 0) -> Request:
     """Build a request with one prompt for the whole clip."""

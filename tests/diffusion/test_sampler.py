@@ -54,7 +54,9 @@ def run(canvas, solver, steps, *, denoise=None, seed=0):
     noise = jax.random.normal(jax.random.key(seed), canvas.cond.shape)
     grid = sigma_grid(steps, 1.0)
     denoise = denoise or gaussian_denoiser(canvas)
-    return noise, sampler.sample(denoise, noise, canvas, grid, solver=solver)
+    path = sampler.Path.from_noise(grid, canvas)
+    start = jnp.zeros_like(noise)
+    return noise, sampler.sample(denoise, start, noise, canvas, path, solver=solver)
 
 
 def error(solver, steps):

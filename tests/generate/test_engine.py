@@ -120,7 +120,8 @@ def test_shorter_clips_are_beginnings_and_longer_ones_go_on(engine, settings, re
     long = t2v.generate(engine, requests, settings, num_frames=28)
     np.testing.assert_array_equal(short, window[:, :8])
     assert long.shape[1] == 28
-    np.testing.assert_array_equal(long[:, :16], window)
+    # Decoding another number of chunks at once may round differently.
+    np.testing.assert_allclose(long[:, :16].astype(int), window.astype(int), atol=1)
 
 
 def test_an_animation_begins_with_its_image(engine, settings, requests, clip):

@@ -1,0 +1,90 @@
+"""Blend: one clip that goes from A to B."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sora_jax.errors import LimitError, UsageError
+from sora_jax.export.sampling import CHUNK_FRAMES, SamplingConfig
+from sora_jax.generate import windows
+from sora_jax.generate.curve import Curve
+from sora_jax.generate.engine import Engine, Video
+from sora_jax.generate.request import Request
+
+MODES = ("transition", "mix")
+MIX_STRENGTH = 0.85  # where A and B weigh alike; none at the ends of the curve
+
+
+def transition(
+    engine: Engine,
+    first: Video,
+    second: Video,
+    requests: Sequence[Request],
+    settings: SamplingConfig,
+    *,
+    num_new: int,
+) -> Video:
+    """`first`, then `num_new` frames that lead to `second`, then `second` (each B T H W 3)."""
+    _check_chunks({"A": first.shape[1], "B": second.shape[1], "transition": num_new})
+    latents = windows.bridge(
+        engine,
+        engine.encode(first),
+        engine.encode(second),
+        requests,
+        settings,
+        num_new=num_new // CHUNK_FRAMES,
+    )
+    return engine.decode(latents)
+
+
+def mix(
+    engine: Engine,
+    first: Video,
+    second: Video,
+    requests: Sequence[Request],
+    settings: SamplingConfig,
+    *,
+    curve: Curve,
+) -> Video:
+    """One clip out of two that run side by side (B T H W 3, one window each).
+
+    The curve says how much of B there is at each time. A chunk at 0 or 1 is A's or B's; between
+    them sampling begins from the weighted sum of both, noised the more the more they differ in
+    weight from being one clip, so that one scene comes out and not two pictures over each other.
+    """
+    for name, video in (("A", first), ("B", second)):
+        if video.shape[1] != settings.num_frames:
+            raise LimitError(
+                f"{name} has {video.shape[1]} frames and this model mixes {settings.num_frames} at "
+                "a time; cut both to that length"
+            )
+    count = first.shape[1] // CHUNK_FRAMES
+    weight = np.array([curve((i + 0.5) / count) for i in range(count)], np.float32)
+    a, b = engine.encode(first), engine.encode(second)
+    by_chunk = weight[None, :, None, None, None]
+    strength = MIX_STRENGTH * (1 - np.abs(2 * weight - 1))
+    return engine.decode(
+        engine.sample(
+            requests,
+            settings,
+            latents=(1 - by_chunk) * a + by_chunk * b,
+            known=np.broadcast_to((strength == 0)[None, :, None, None], a.shape[:-1]),
+            strength=np.broadcast_to(strength, a.shape[:2]),
+        )
+    )
+
+
+def _check_chunks(counts: dict[str, int]) -> None:
+    for name, count in counts.items():
+        if count < CHUNK_FRAMES or count % CHUNK_FRAMES:
+            raise UsageError(f"{name} has {count} frames; it needs a multiple of {CHUNK_FRAMES}")
+
+
+def retime(num_frames: int, curve: Curve) -> NDArray[np.float64]:
+    """Where on an even transition of `num_frames` each frame of one that follows `curve` lies.
+
+    Values in [0, num_frames - 1]; the ends stay where they are.
+    """
+    even = (np.arange(num_frames) + 1) / (num_frames + 1)
+    return np.array([curve(x) for x in even]) * (num_frames + 1) - 1

@@ -1,0 +1,107 @@
+"""One request from its checks to its files: what every tool of the studio goes through."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sora_jax import files, media, sheets
+from sora_jax.errors import UsageError
+from sora_jax.export.bundle import Bundle, open_model
+from sora_jax.export.sampling import SamplingConfig
+from sora_jax.generate import fit
+from sora_jax.generate.canvas import encode_captions, encode_negatives
+from sora_jax.generate.engine import Engine
+from sora_jax.generate.request import Request, count_frames, make_request, make_settings
+
+PEOPLE_SIDE = 256  # pixels: smaller clips are written larger, each pixel repeated, for players
+VIDEO_SUFFIXES = (".mp4",)
+
+
+class Job:
+    """One request from its checks to its files."""
+
+    def __init__(
+        self,
+        model: str,
+        prompt: str | None,
+        out: str | Path,
+        wishes: dict[str, Any],
+    ):
+        """`wishes`: negative, seed, seconds, and fields of SamplingConfig; None is the default."""
+        # Everything that can be wrong is looked at before anything that takes time.
+        self.out = files.check_folder(out)
+        if self.out.suffix.lower() not in VIDEO_SUFFIXES:
+            raise UsageError(f"cannot write {out}: a video is an mp4; name it {self.out.stem}.mp4")
+        self.bundle: Bundle = open_model(model)
+        own = ("negative", "seed", "seconds")
+        self.settings: SamplingConfig = make_settings(
+            self.bundle.model,
+            self.bundle.sampling,
+            **{name: value for name, value in wishes.items() if name not in own},
+        )
+        seconds = wishes.get("seconds")
+        negative, seed = wishes.get("negative") or "", wishes.get("seed") or 0
+        self.num_frames = None if seconds is None else count_frames(seconds, self.settings.fps)
+        self.request: Request = (
+            Request(captions=(), negative=negative, seed=seed)
+            if prompt is None
+            else make_request(prompt, negative=negative, seed=seed)
+        )
+        encode_captions(self.bundle.tokenizer, [self.request])
+        encode_negatives(self.bundle.tokenizer, [self.request])
+        self.prompt = prompt
+        self.notes: list[str] = []
+        self.start = time.monotonic()
+
+    def note(self, text: str | None) -> None:
+        if text:
+            self.notes.append(text)
+
+    def engine(self) -> Engine:
+        return Engine(self.bundle)
+
+    def read(self, source: str | Path, *, keep_end: bool = False) -> NDArray[np.uint8]:
+        """A video (T H W 3) at the model's rate and size, of whole chunks; notes say what was done.
+
+        `keep_end` is for what comes after it: frames too many are dropped at its beginning.
+        """
+        native = media.probe(source).fps
+        frames, _ = media.read_video(source, fps=self.settings.fps)
+        if abs(native - self.settings.fps) > 0.01:
+            self.note(f"{native:g} fps was resampled to {self.settings.fps:g}, the model's rate")
+        frames, note = fit.fit_size(frames, self.settings.size)
+        self.note(note)
+        frames, note = fit.fit_chunks(frames, keep_end=keep_end)
+        self.note(note)
+        return frames
+
+    def finish(self, video: NDArray[np.uint8], **facts: Any) -> dict[str, Any]:
+        sample_seconds = time.monotonic() - self.start
+        height, width = video.shape[1:3]
+        upscale = max(1, PEOPLE_SIDE // max(height, width))
+        media.write_video(self.out, video, self.settings.fps, upscale=upscale)
+        sheet = self.out.with_suffix(".png")
+        media.write_png(sheet, sheets.contact_sheet([video], [self.prompt or ""]))
+        return {
+            "output": str(self.out),
+            "contact_sheet": str(sheet),
+            "frames": len(video),
+            "seconds": len(video) / self.settings.fps,
+            "fps": self.settings.fps,
+            "size": [width, height],
+            "upscale": upscale,
+            "prompt": self.prompt,
+            "negative": self.request.negative,
+            "seed": self.request.seed,
+            "steps": self.settings.steps,
+            "solver": self.settings.solver,
+            "cfg_scale": self.settings.cfg_scale,
+            "model": str(self.bundle.path),
+            "model_digest": self.bundle.digest,
+            "sample_seconds": round(sample_seconds, 3),
+            "notes": self.notes,
+            **facts,
+        }

@@ -1,0 +1,223 @@
+"""If these fail, an editing tool changes what it should keep, or is a pipeline of its own."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from sora_jax.errors import LimitError, UsageError
+from sora_jax.export.bundle import open_model
+from sora_jax.generate import blend, loop, recut, remix, storyboard, t2v, windows
+from sora_jax.generate import engine as engine_module
+from sora_jax.generate.curve import parse_curve
+from sora_jax.generate.engine import Engine
+from sora_jax.generate.request import Caption, Request, make_request
+from sora_jax.generate.storyboard import Card
+from tests.tiny_model import write_tiny
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    return Engine(open_model(write_tiny(tmp_path_factory.mktemp("model") / "tiny")))
+
+
+@pytest.fixture(scope="module")
+def settings(engine):
+    return engine.bundle.sampling
+
+
+@pytest.fixture(scope="module")
+def requests():
+    return [make_request("a red circle moves left", seed=5)]
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return np.random.default_rng(0).integers(0, 256, (1, 16, 16, 16, 3), np.uint8)
+
+
+def distance(a, b):
+    return float(np.abs(a.astype(float) - b).mean())
+
+
+def test_remix_goes_from_the_clip_to_a_clip_of_the_prompt_alone(engine, settings, requests, clip):
+    """Strength 0 is the autoencoder's reconstruction and 1 is text to video, by one program."""
+    results = {}
+    before = None
+    for strength in (0.0, 0.3, 0.7, 1.0):
+        results[strength] = remix.remix(engine, clip, requests, settings, strength=strength)
+        before = before or engine_module._sample._cache_size()
+    assert engine_module._sample._cache_size() == before
+    own = engine.decode(engine.encode(clip))
+    np.testing.assert_array_equal(results[0.0], own)
+    np.testing.assert_array_equal(results[1.0], t2v.generate(engine, requests, settings))
+    distances = [distance(results[s], own) for s in sorted(results)]
+    assert distances == sorted(distances) and distances[1] > 0
+
+
+def test_a_masked_remix_keeps_the_latents_outside(engine, settings, requests, clip):
+    keep = np.zeros((16, 16), bool)
+    keep[:, :8] = True
+    kept = remix.keep_latents(keep, engine, settings)
+    assert kept.shape == (4, 2, 2) and kept[:, :, 0].all() and not kept[:, :, 1].any()
+    keep[3, 3] = False  # one pixel that may change frees the latent it lies in
+    assert not remix.keep_latents(keep, engine, settings)[:, 0, 0].any()
+    with pytest.raises(UsageError, match="mask is 8x16 and the clip 16x16"):
+        remix.keep_latents(np.ones((16, 8), bool), engine, settings)
+
+
+@pytest.mark.parametrize("num_new", [1, 2, 3, 5])
+def test_a_bridge_keeps_both_sides_and_sees_both(engine, settings, requests, num_new):
+    left, right = np.random.default_rng(1).normal(size=(2, 1, 3, 2, 2, 4)).astype(np.float32)
+
+    def joined(left, right):
+        return windows.bridge(engine, left, right, requests, settings, num_new=num_new)
+
+    whole = joined(left, right)
+    assert whole.shape[1] == 6 + num_new
+    np.testing.assert_array_equal(whole[:, :3], left)
+    np.testing.assert_array_equal(whole[:, -3:], right)
+    last_new = -4
+    for changed in (joined(left + 1, right), joined(left, right + 1)):
+        assert np.abs(changed[:, last_new] - whole[:, last_new]).max() > 1e-3
+
+
+def test_a_clip_is_completed_around_what_is_known(engine, settings, requests):
+    """Longer than the window, with gaps inside and at both ends."""
+    latents = np.random.default_rng(2).normal(size=(1, 9, 2, 2, 4)).astype(np.float32)
+    known = np.isin(np.arange(9), [2, 3, 6])
+    result = windows.complete(engine, latents, known, requests, settings)
+    assert result.shape == latents.shape
+    np.testing.assert_array_equal(result[:, known], latents[:, known])
+    assert np.abs(result[:, ~known] - latents[:, ~known]).min(axis=(0, 2, 3, 4)).max() > 0
+    nothing = windows.complete(engine, latents, known & False, requests, settings)
+    np.testing.assert_array_equal(nothing[:, :4], engine.sample(requests, settings))
+
+
+def test_a_window_sees_the_captions_of_its_own_time():
+    whole = Request(
+        captions=(Caption(text="first", end=2.0), Caption(text="second", start=2.0)), seed=1
+    )
+    assert whole.seen_from(0, 2).captions == (Caption(text="first", end=2.0),)
+    later = whole.seen_from(1, 3)
+    assert later.captions == (Caption(text="first", end=1.0), Caption(text="second", start=1.0))
+    assert whole.seen_from(-2, 0).captions == (Caption(text="first", end=4.0),)
+    over = Request(captions=(Caption(text="only", end=1.0),)).seen_from(2, 4)
+    assert [caption.text for caption in over.captions] == ["only"]
+    assert over.captions[0].start == 0
+
+
+def test_a_loop_has_no_place_that_is_its_end(engine, settings, requests):
+    """The last chunk is decoded before the first, and the window is turned while sampling."""
+    latents = np.random.default_rng(3).normal(size=(1, 4, 2, 2, 4)).astype(np.float32)
+    video = engine.decode(latents, is_loop=True)
+    turned = engine.decode(np.roll(latents, 1, axis=1), is_loop=True)
+    np.testing.assert_allclose(np.roll(video, 4, axis=1).astype(int), turned, atol=1)
+    assert distance(loop.from_prompt(engine, requests, settings), video) > 0
+    flat = engine.sample(requests, settings)
+    assert np.abs(engine.sample(requests, settings, is_loop=True) - flat).max() > 1e-3
+
+
+def test_a_closed_clip_keeps_its_frames_and_adds_as_many_as_asked(engine, settings, requests, clip):
+    video = loop.close(engine, clip[:, :8], requests, settings, num_new=8)
+    own = engine.decode(engine.encode(clip[:, :8]))
+    assert video.shape[1] == 16
+    np.testing.assert_allclose(video[:, 4:8].astype(int), own[:, 4:8], atol=1)
+
+
+def test_recut_gives_kept_frames_as_they_were_in_their_new_order(engine, settings, requests, clip):
+    parts = [clip[:, 12:], clip[:, :8]]
+    plain = recut.recut(engine, parts, requests, settings, num_fill=0)
+    np.testing.assert_array_equal(plain, np.concatenate(parts, axis=1))
+    filled = recut.recut(engine, parts, requests, settings, num_fill=4)
+    assert filled.shape[1] == 16
+    np.testing.assert_array_equal(filled[:, :4], parts[0])
+    np.testing.assert_array_equal(filled[:, 8:], parts[1])
+
+
+def test_a_transition_joins_whole_clips(engine, settings, requests, clip):
+    video = blend.transition(engine, clip[:, :8], clip[:, 8:], requests, settings, num_new=8)
+    own = engine.decode(engine.encode(clip[:, :8]))
+    assert video.shape[1] == 24
+    np.testing.assert_allclose(video[:, :8].astype(int), own, atol=1)
+
+
+def test_a_mix_is_each_clip_where_the_curve_says_so(engine, settings, requests, clip):
+    other = clip[:, ::-1].copy()
+    curve = parse_curve("0:0,0.4:0,0.6:1,1:1")
+    video = blend.mix(engine, clip, other, requests, settings, curve=curve)
+    for frames, source in ((slice(0, 4), clip), (slice(12, 16), other)):
+        own = engine.encode(source)[:, frames.start // 4]
+        again = engine.encode(source)
+        assert np.abs(own - again[:, frames.start // 4]).max() == 0
+    start = engine.decode(engine.encode(clip))[:, :4]
+    np.testing.assert_allclose(video[:, :4].astype(int), start, atol=1)
+    with pytest.raises(LimitError, match="B has 8 frames"):
+        blend.mix(engine, clip, other[:, :8], requests, settings, curve=curve)
+
+
+def test_curves_start_at_a_and_end_at_b():
+    for text in ("linear", "ease", "0:0,0.5:0.8,1:1"):
+        curve = parse_curve(text)
+        assert curve(0) == 0 and curve(1) == 1
+        values = [curve(x) for x in np.linspace(0, 1, 21)]
+        assert values == sorted(values)
+    assert parse_curve("0:0,0.5:0.8,1:1")(0.5) == pytest.approx(0.8)
+    np.testing.assert_allclose(blend.retime(7, parse_curve("linear")), np.arange(7), atol=1e-9)
+
+
+@pytest.mark.parametrize("text", ["", "fast", "0:0", "0:0,1:2", "0.1:0,1:1", "0:0,0:1,1:1"])
+def test_a_curve_that_is_none_is_refused(text):
+    with pytest.raises(UsageError, match="curve"):
+        parse_curve(text)
+
+
+@pytest.mark.parametrize("text", ["very", "1.5", "-0.1", "nan"])
+def test_a_strength_that_is_none_is_refused(text):
+    with pytest.raises(UsageError, match="subtle, mild, strong"):
+        remix.parse_strength(text)
+
+
+def test_a_storyboard_is_its_cards(engine, settings, clip):
+    """A shot after a cut is what it would be alone; given frames are where the card says."""
+    cards = [
+        Card(time=0.0, prompt="a red circle"),
+        Card(time=1.0, frames=clip[0, :4]),
+        Card(time=2.0, prompt="a blue square", is_cut=True),
+    ]
+    video = storyboard.render(engine, cards, settings, num_frames=32, seed=3)
+    assert video.shape[1] == 32
+    shot = [make_request("a blue square", seed=5)]
+    np.testing.assert_array_equal(video[:, 16:], t2v.generate(engine, shot, settings))
+    assert storyboard.key_frames(cards, settings, 32) == [4, 12, 24]
+
+
+@pytest.mark.parametrize(
+    ("cards", "message"),
+    [
+        ([], "no card"),
+        ([Card(time=0.3, prompt="a")], "card 1 is at 0.3 s; times are multiples of 0.5"),
+        ([Card(time=4.0, prompt="a")], "ends at 2 s"),
+        ([Card(time=0.5, prompt="a"), Card(time=0.5, prompt="b")], "not after card 1"),
+        (
+            [Card(time=1.5, frames=np.zeros((8, 16, 16, 3), np.uint8))],
+            "lasts 1 s and there are 0.5",
+        ),
+    ],
+)
+def test_a_board_that_cannot_be_is_refused(settings, cards, message):
+    with pytest.raises(UsageError, match=message):
+        storyboard.check(cards, settings, num_frames=16)
+
+
+def test_a_clip_longer_than_the_window_is_not_remixed(engine, settings, requests, clip):
+    with pytest.raises(LimitError, match="20 frames and this model sees 16"):
+        long = np.concatenate([clip, clip[:, :4]], axis=1)
+        remix.remix(engine, long, requests, settings, strength=0.5)
+
+
+def test_a_prompt_loop_and_a_clip_share_the_program(engine, settings, requests):
+    engine.sample(requests, settings)
+    before = engine_module._sample._cache_size()
+    engine.sample(requests, dataclasses.replace(settings, shift=1.5), is_loop=True)
+    assert engine_module._sample._cache_size() == before
