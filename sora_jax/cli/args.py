@@ -58,6 +58,9 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="N", help="another number, another video (0)"
     )
     group.add_argument("--steps", type=int, metavar="K", help="solver steps: more is slower")
+    group.add_argument(
+        "--draft", action="store_true", help="a quick look: a sixth of the model's own steps"
+    )
     group.add_argument("--solver", metavar="NAME", help="euler, heun or multistep")
     group.add_argument(
         "--cfg-scale", type=float, metavar="G", help="how closely to follow the prompt; 1 = off"
@@ -79,7 +82,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
 def sampling_wishes(args: argparse.Namespace) -> dict[str, Any]:
     """Values of `add_sampling` as the studio's functions take them."""
     names = ("size", "fps", "seed", "steps", "solver", "cfg_scale", "interval", "rescale", "shift")
-    return {name: getattr(args, name) for name in names}
+    return {name: getattr(args, name) for name in names} | {"draft": args.draft or None}
 
 
 def add_json(parser: argparse.ArgumentParser, *, is_inner: bool = False) -> None:

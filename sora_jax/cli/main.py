@@ -17,6 +17,7 @@ from typing import Any
 
 from sora_jax.cli import (
     animate,
+    batch,
     blend,
     data,
     doctor,
@@ -29,6 +30,7 @@ from sora_jax.cli import (
     quickstart,
     recut,
     remix,
+    replay,
     runtime,
     storyboard,
     toyworld,
@@ -49,6 +51,8 @@ VERBS: dict[str, ModuleType] = {
     "loop": loop,
     "recut": recut,
     "storyboard": storyboard,
+    "batch": batch,
+    "replay": replay,
     "evaluate": evaluate,
     "export": export,
     "data": data,

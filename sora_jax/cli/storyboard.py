@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from sora_jax.studio import boards
 
-    return boards.render(
+    return boards.storyboard(
         args.model,
         args.board,
         args.out,

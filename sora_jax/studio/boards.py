@@ -18,17 +18,20 @@ import yaml
 
 from sora_jax import media, sheets
 from sora_jax.errors import UsageError
-from sora_jax.generate import fit, storyboard
+from sora_jax.generate import fit
+from sora_jax.generate import storyboard as storyboard_tool
 from sora_jax.generate.request import count_frames
 from sora_jax.generate.storyboard import Card
 from sora_jax.studio.job import Job
+from sora_jax.studio.record import tool
 
 PREVIEW_SHARE = 8  # a preview takes one step for so many of the whole
 _BOARD, _CARD = ("seconds", "cards"), ("time", "prompt", "image", "video", "transition")
 _TRANSITIONS = ("continue", "cut")
 
 
-def render(
+@tool
+def storyboard(
     model: str, board: str | Path, out: str | Path, *, is_preview: bool = False, **wishes: Any
 ) -> dict[str, Any]:
     """Make the video of a board; as a preview, a sheet of one frame a card, of a few quick steps.
@@ -37,14 +40,15 @@ def render(
     """
     content = _read(Path(board))
     job = Job(model, None, out, wishes)
+    job.take(board)
     settings = job.settings
     num_frames = count_frames(content["seconds"], settings.fps)
     folder = Path(board).parent
     cards = [_card(job, folder, number, card) for number, card in enumerate(content["cards"], 1)]
-    places = storyboard.key_frames(cards, settings, num_frames)
+    places = storyboard_tool.key_frames(cards, settings, num_frames)
     if is_preview:
         settings = dataclasses.replace(settings, steps=max(settings.steps // PREVIEW_SHARE, 2))
-    video = storyboard.render(
+    video = storyboard_tool.render(
         job.engine(),
         cards,
         settings,
@@ -91,7 +95,7 @@ def _card(job: Job, folder: Path, number: int, fields: Any) -> Card:
         raise UsageError(f"{name} has an image and a video; give it one of them")
     frames = None
     if "image" in fields:
-        image = media.read_image(folder / fields["image"])[None]
+        image = job.read_image(folder / fields["image"])[None]
         image, note = fit.fit_size(image, job.settings.size)
         job.note(note)
         frames = fit.hold(image[0])

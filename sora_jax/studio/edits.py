@@ -1,7 +1,7 @@
 """Tools that make a video out of videos, and storyboards: as in `facade`, for files.
 
-Each takes a model's name or path and an output path, writes the mp4 and a contact sheet beside it,
-and returns a plain dict. `wishes` are those of `Job`.
+Each takes a model's name or path and an output path, writes the mp4 and beside it a contact sheet
+and a record, and returns a plain dict. `wishes` are those of `Job`.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from sora_jax import media
 from sora_jax.errors import UsageError
 from sora_jax.export.sampling import CHUNK_FRAMES
 from sora_jax.generate import blend as blend_tool
@@ -22,8 +21,10 @@ from sora_jax.generate import t2v
 from sora_jax.generate.request import count_frames
 from sora_jax.post import retime
 from sora_jax.studio.job import Job
+from sora_jax.studio.record import tool
 
 
+@tool
 def remix(
     model: str,
     source: str | Path,
@@ -38,13 +39,14 @@ def remix(
     amount = remix_tool.parse_strength(strength)
     job = Job(model, prompt, out, wishes)
     frames = job.read(source)
-    keep = None if mask is None else media.read_image(mask).max(-1) < 128
+    keep = None if mask is None else job.read_image(mask).max(-1) < 128
     video = remix_tool.remix(
         job.engine(), frames[None], [job.request], job.settings, strength=amount, keep=keep
     )
     return job.finish(video[0], strength=amount)
 
 
+@tool
 def blend(
     model: str,
     first: str | Path,
@@ -82,6 +84,7 @@ def blend(
     return job.finish(video, mode=mode, curve=curve)
 
 
+@tool
 def loop(
     model: str,
     source: str | Path | None,
@@ -113,6 +116,7 @@ def loop(
     return job.finish(video[0], given_frames=frames.shape[1])
 
 
+@tool
 def recut(
     model: str,
     source: str | Path,

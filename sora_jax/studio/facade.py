@@ -1,19 +1,20 @@
 """What every door calls to make a video: load, check, sample, write, and say what was done.
 
-Each function takes a model's name or path and an output path, writes the mp4 and a contact sheet
-beside it (same name, .png), and returns a plain dict for people and programs.
+Each function takes a model's name or path and an output path, writes the mp4, beside it a contact
+sheet (.png) and a record (.json), and returns a plain dict for people and programs.
 """
 
 from pathlib import Path
 from typing import Any
 
-from sora_jax import media
 from sora_jax.generate import extend as extend_tool
 from sora_jax.generate import fit, i2v, t2v
 from sora_jax.generate.request import count_frames
 from sora_jax.studio.job import Job
+from sora_jax.studio.record import tool
 
 
+@tool
 def generate(model: str, prompt: str, out: str | Path, **wishes: Any) -> dict[str, Any]:
     """Make a video from a text. `wishes` are those of `Job`."""
     job = Job(model, prompt, out, wishes)
@@ -21,6 +22,7 @@ def generate(model: str, prompt: str, out: str | Path, **wishes: Any) -> dict[st
     return job.finish(video[0])
 
 
+@tool
 def animate(
     model: str,
     image: str | Path,
@@ -30,12 +32,13 @@ def animate(
 ) -> dict[str, Any]:
     """Make a video that begins with `image`. `wishes` as for `generate`."""
     job = Job(model, prompt, out, wishes)
-    first, note = fit.fit_size(media.read_image(image)[None], job.settings.size)
+    first, note = fit.fit_size(job.read_image(image)[None], job.settings.size)
     job.note(note)
     video = i2v.animate(job.engine(), first, [job.request], job.settings, num_frames=job.num_frames)
     return job.finish(video[0])
 
 
+@tool
 def extend(
     model: str,
     source: str | Path,

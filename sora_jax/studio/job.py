@@ -1,5 +1,7 @@
 """One request from its checks to its files: what every tool of the studio goes through."""
 
+import dataclasses
+import hashlib
 import time
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,11 @@ from sora_jax.generate import fit
 from sora_jax.generate.canvas import encode_captions, encode_negatives
 from sora_jax.generate.engine import Engine
 from sora_jax.generate.request import Request, count_frames, make_request, make_settings
+from sora_jax.studio.record import file_digest
 
 PEOPLE_SIDE = 256  # pixels: smaller clips are written larger, each pixel repeated, for players
 VIDEO_SUFFIXES = (".mp4",)
+DRAFT_SHARE = 6  # a draft takes one step for so many of the whole
 
 
 class Job:
@@ -30,17 +34,21 @@ class Job:
         out: str | Path,
         wishes: dict[str, Any],
     ):
-        """`wishes`: negative, seed, seconds, and fields of SamplingConfig; None is the default."""
+        """`wishes`: negative, seed, seconds, draft, fields of SamplingConfig; None is the default.
+
+        A draft takes a sixth of the model's own steps.
+        """
         # Everything that can be wrong is looked at before anything that takes time.
         self.out = files.check_folder(out)
         if self.out.suffix.lower() not in VIDEO_SUFFIXES:
             raise UsageError(f"cannot write {out}: a video is an mp4; name it {self.out.stem}.mp4")
         self.bundle: Bundle = open_model(model)
-        own = ("negative", "seed", "seconds")
+        own = ("negative", "seed", "seconds", "draft")
+        changes = {name: value for name, value in wishes.items() if name not in own}
+        if wishes.get("draft") and changes.get("steps") is None:
+            changes["steps"] = max(self.bundle.sampling.steps // DRAFT_SHARE, 1)
         self.settings: SamplingConfig = make_settings(
-            self.bundle.model,
-            self.bundle.sampling,
-            **{name: value for name, value in wishes.items() if name not in own},
+            self.bundle.model, self.bundle.sampling, **changes
         )
         seconds = wishes.get("seconds")
         negative, seed = wishes.get("negative") or "", wishes.get("seed") or 0
@@ -54,6 +62,7 @@ class Job:
         encode_negatives(self.bundle.tokenizer, [self.request])
         self.prompt = prompt
         self.notes: list[str] = []
+        self.inputs: dict[str, str] = {}  # SHA-256 of each file that went in
         self.start = time.monotonic()
 
     def note(self, text: str | None) -> None:
@@ -68,6 +77,7 @@ class Job:
 
         `keep_end` is for what comes after it: frames too many are dropped at its beginning.
         """
+        self.take(source)
         native = media.probe(source).fps
         frames, _ = media.read_video(source, fps=self.settings.fps)
         if abs(native - self.settings.fps) > 0.01:
@@ -77,6 +87,17 @@ class Job:
         frames, note = fit.fit_chunks(frames, keep_end=keep_end)
         self.note(note)
         return frames
+
+    def read_image(self, source: str | Path) -> NDArray[np.uint8]:
+        """A picture (H W 3) as it is."""
+        self.take(source)
+        return media.read_image(source)
+
+    def take(self, source: str | Path) -> None:
+        """Note that a file goes in. What is wrong with it is said by who reads it."""
+        path = Path(source).resolve()
+        if path.is_file():
+            self.inputs[str(path)] = file_digest(path)
 
     def finish(self, video: NDArray[np.uint8], **facts: Any) -> dict[str, Any]:
         sample_seconds = time.monotonic() - self.start
@@ -104,4 +125,9 @@ class Job:
             "sample_seconds": round(sample_seconds, 3),
             "notes": self.notes,
             **facts,
+            "details": {  # for the record
+                "settings": dataclasses.asdict(self.settings),
+                "inputs": self.inputs,
+                "frames_sha256": hashlib.sha256(np.ascontiguousarray(video).tobytes()).hexdigest(),
+            },
         }

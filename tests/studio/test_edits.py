@@ -7,6 +7,8 @@ import pytest
 
 from sora_jax import media
 from sora_jax.cli import main as cli
+from sora_jax.errors import UsageError
+from sora_jax.studio import batch as batch_tool
 from tests.tiny_model import write_tiny
 
 
@@ -64,6 +66,78 @@ def test_what_the_mask_keeps_is_the_reconstruction(place, capsys):
     run(place, capsys, *words, "-p", "a blue square", "--seed", "7")
     again, _ = media.read_video(place / "out.mp4")
     np.testing.assert_array_equal(first, again)
+
+
+def test_a_record_gives_the_same_frames_again(place, capsys):
+    """And not where a file that went in, or the model, is another."""
+    code, result = run(place, capsys, "remix", "tiny", "a.mp4", "-p", "a red circle", "--seed", "3")
+    record = place / "kept.json"
+    (place / "out.json").rename(record)
+    code, again = run(place, capsys, "replay", "kept.json")
+    assert code == 0 and again["identical"] and again["seed"] == 3
+    text = record.read_text()
+    record.write_text(text.replace('"seed": 3', '"seed": 4'))
+    code, other = run(place, capsys, "replay", "kept.json")
+    assert code == 5 and "not those of kept.json" in other["error"]
+    record.write_text(text)
+    content = (place / "a.mp4").read_bytes()
+    (place / "a.mp4").write_bytes(content + b"x")
+    code, changed = run(place, capsys, "replay", "kept.json")
+    (place / "a.mp4").write_bytes(content)
+    assert code == 2 and "a.mp4 is not the file that it was" in changed["error"]
+
+
+def test_variations_are_what_their_seeds_give_alone(place, capsys):
+    words = ("generate", "tiny", "-p", "a red circle", "--draft")
+    code, result = run(place, capsys, *words, "-n", "2", "--seed", "8")
+    assert code == 0 and len(result["outputs"]) == 2
+    second, _ = media.read_video(place / "out-2.mp4")
+    run(place, capsys, *words, "--seed", "9")
+    alone, _ = media.read_video(place / "out.mp4")
+    np.testing.assert_array_equal(second, alone)
+
+
+def test_a_batch_goes_on_where_it_was(place, capsys):
+    """What is there is not made again; a job that fails does not stop the others."""
+    jobs = [
+        {"tool": "generate", "prompt": "a red circle", "draft": True},
+        {"tool": "generate", "prompt": "a " * 20, "draft": True, "name": "long"},
+        {"tool": "remix", "source": str(place / "a.mp4"), "prompt": "a blue square"},
+    ]
+    (place / "jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in jobs))
+
+    def batch():
+        words = ["batch", str(place / "jobs.jsonl"), "--model", str(place / "tiny")]
+        code = cli.main([*words, "-o", str(place / "videos"), "--json"])
+        return code, json.loads(capsys.readouterr().out)
+
+    code, result = batch()
+    assert code == 5 and "1 of 3 jobs failed, the first is long" in result["error"]
+    first = (place / "videos" / "0001.mp4").stat().st_mtime_ns
+    (place / "videos" / "0003.json").unlink()  # as if killed before it was done
+    (place / "jobs.jsonl").write_text(
+        "".join(json.dumps(jobs[i]) + "\n" for i in (0,)) + "\n" + json.dumps(jobs[2]) + "\n"
+    )
+    code, result = batch()
+    assert code == 0 and (result["jobs"], result["made"], result["had"]) == (2, 1, 1)
+    assert (place / "videos" / "0001.mp4").stat().st_mtime_ns == first
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no job"),
+        ("{", "line 1 .* is not JSON"),
+        ('{"tool": "fly"}', "line 1 .* no tool that is known"),
+        ('{"tool": "generate", "name": "../x"}', "name '../x' is taken or is a path"),
+        ('{"tool": "generate", "prompt": "a"}', "names no model"),
+    ],
+)
+def test_jobs_with_a_mistake_are_refused_before_any_is_done(place, text, message):
+    (place / "bad.jsonl").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        batch_tool.run(place / "bad.jsonl", place / "none", progress=lambda done, total: None)
+    assert not list((place / "none").glob("*"))
 
 
 def test_a_preview_is_a_sheet_and_no_video(place, capsys):
