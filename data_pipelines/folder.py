@@ -55,7 +55,17 @@ def folder_records(
         caption = _caption(path.with_suffix(".txt"), problems)
         frames = _frames(path, form, problems)
         if caption is not None and frames is not None:
-            records += _windows(path.stem, frames, caption, form, max_windows)
+            whole = VideoRecord(
+                id=path.stem,
+                captions=(Caption(caption, 0.0, len(frames) / form.fps),),
+                fps=form.fps,
+                num_frames=len(frames),
+                height=form.size[0],
+                width=form.size[1],
+                video=b"",
+                source=path.stem,
+            )
+            records += cut_windows(whole, frames, form, max_windows)
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise UsageError(f"{count} in {directory}: {'; '.join(problems)}")
@@ -104,6 +114,44 @@ def fit(frame: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.asarray(resized, np.uint8)
 
 
+def cut_windows(
+    record: VideoRecord, frames: NDArray[np.uint8], form: ClipFormat, max_windows: int
+) -> list[VideoRecord]:
+    """Windows of `frames` T H W 3, which are the video of `record` in the size and rate of `form`.
+
+    They do not overlap and are spread evenly. A caption keeps the part of its span that a window
+    has. `extra` says of which video it is, the number of the window, and its start in seconds.
+    """
+    count = min(max_windows, len(frames) // form.num_frames)
+    starts = np.linspace(0, len(frames) - form.num_frames, count).astype(int)
+    return [
+        dataclasses.replace(
+            record,
+            id=f"{record.id}@{start}",
+            captions=_moved(record.captions, float(start / form.fps), form.seconds),
+            fps=form.fps,
+            num_frames=form.num_frames,
+            height=form.size[0],
+            width=form.size[1],
+            video=media.encode_mp4(frames[start : start + form.num_frames], form.fps),
+            text=None,
+            extra=record.extra
+            | {"video": record.id, "window": window, "start": float(start / form.fps)},
+        )
+        for window, start in enumerate(starts)
+    ]
+
+
+def _moved(captions: tuple[Caption, ...], start: float, seconds: float) -> tuple[Caption, ...]:
+    """Captions of a window: the global one spans it, timed ones move with it or fall away."""
+    found = [Caption(captions[0].text, 0.0, seconds)]
+    for caption in captions[1:]:
+        begin, end = max(caption.start - start, 0.0), min(caption.end - start, seconds)
+        if begin < end:
+            found.append(Caption(caption.text, begin, end))
+    return tuple(found)
+
+
 def _videos(directory: Path) -> list[Path]:
     if not directory.is_dir():
         raise UsageError(f"no folder {directory}; name one with NAME.mp4 and NAME.txt files")
@@ -144,24 +192,3 @@ def _frames(path: Path, form: ClipFormat, problems: list[str]) -> NDArray[np.uin
         problems.append(f"{path.name} lasts {have:.2f} s, clips need {form.seconds:.2f} s")
         return None
     return np.stack(frames)
-
-
-def _windows(
-    name: str, frames: NDArray[np.uint8], caption: str, form: ClipFormat, max_windows: int
-) -> list[VideoRecord]:
-    count = min(max_windows, len(frames) // form.num_frames)
-    starts = np.linspace(0, len(frames) - form.num_frames, count).astype(int)
-    return [
-        VideoRecord(
-            id=f"{name}@{start}",
-            captions=(Caption(caption, 0.0, form.seconds),),
-            fps=form.fps,
-            num_frames=form.num_frames,
-            height=form.size[0],
-            width=form.size[1],
-            video=media.encode_mp4(frames[start : start + form.num_frames], form.fps),
-            source=name,
-            extra={"video": name, "window": window, "start": float(start / form.fps)},
-        )
-        for window, start in enumerate(starts)
-    ]

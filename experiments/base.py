@@ -29,16 +29,14 @@ def get_config(arg: str = "") -> ConfigDict:
 def data() -> dict:
     """Clips and their one geometry."""
     return {
-        "kind": "toyworld",  # toyworld | folder
-        "level": "small",  # of the toy world: small | full
-        "directory": "",  # of NAME.mp4 + NAME.txt, for kind folder
-        "num_train": 12288,  # clips
-        "num_test": 320,  # clips in each of the splits `seen` and `heldout`
+        "source": "toyworld",  # toyworld | physics | a directory of shards or of videos
+        "num_train": 12288,  # clips to render
+        "num_test": 320,  # clips to render of each other split: `heldout`, `seen` (toyworld)
         "num_vae": 4096,  # training clips that the VAE sees
         "size": (32, 32),  # height, width in pixels
         "num_frames": 16,
         "fps": 8.0,
-        "max_windows": 8,  # cut from each video of a folder
+        "max_windows": 8,  # cut from each video of a directory
     }
 
 

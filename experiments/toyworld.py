@@ -14,7 +14,7 @@ def get_config(arg: str = "") -> ConfigDict:
     """The quickstart's networks, wider, on latents of 16x16 pixels: as many tokens."""
     cfg = base.get_config()
     cfg.name = "toyworld"
-    cfg.data.update(level="full", num_train=32768, size=(64, 64))
+    cfg.data.update(num_train=32768, size=(64, 64))
     cfg.sampling.update(size=(64, 64), shift=3.0)
     cfg.data.num_vae = 8192
     cfg.vae.model.update(channels=192, pack=2)

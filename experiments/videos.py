@@ -1,8 +1,12 @@
-"""Your own videos: a folder of NAME.mp4 with captions in NAME.txt, at 64x64, 16 frames.
+"""Clips of any source, at 64x64, 16 frames: your own videos, shards, physics, the full toy world.
+
+One field says which: data.source, a directory (of NAME.mp4 with captions in NAME.txt, or shards),
+physics or toyworld.
 
 Question: does the path from files to samples work on real clips?   Hardware: 2 CPU cores, 15 min.
 Expect: reconstructions above the linear codec, training clips recognisable from their captions.
     sora-jax quickstart --data DIR
+    sora-jax train --config videos --workdir runs/physics --config.data.source=physics
 """
 
 from ml_collections import ConfigDict
@@ -14,7 +18,7 @@ def get_config(arg: str = "") -> ConfigDict:
     """The quickstart's networks on few clips: it overfits them, as it should."""
     cfg = base.get_config()
     cfg.name = "videos"
-    cfg.data.update(kind="folder", size=(64, 64), num_vae=4096)
+    cfg.data.update(source="", num_train=2048, num_test=64, size=(64, 64), num_vae=4096)
     cfg.sampling.update(size=(64, 64), cfg_scale=1.5)
     cfg.vae.loss.rough_share = 0.0  # every scene is its own: the encoder learns too
     cfg.vae.loop.minutes = 3.5

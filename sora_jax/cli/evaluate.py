@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Judge on scenes that are drawn afresh, so that a bundle without its data will do."""
     from sora_jax import files
     from sora_jax.cli import progress
+    from sora_jax.data.scene import find_level
     from sora_jax.eval.suite import evaluate_toyworld
     from sora_jax.export.bundle import open_model
     from sora_jax.generate.engine import Engine
@@ -44,7 +45,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(f"--n {args.n} is not enough to judge a model; use at least 2")
     out = _find_out(args.model, args.out)
     bundle = open_model(args.model)
-    level = find_level(bundle.sampling)
+    sampling = bundle.sampling
+    level = find_level(sampling.size, sampling.num_frames, sampling.fps)
     sets = draw_sets(level, args.n, NUM_TRAIN)
     with progress.stages("judging") as tell:
         found = evaluate_toyworld(Engine(bundle), bundle.sampling, sets, n=args.n, progress=tell)
@@ -54,21 +56,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         files.write_text(out, json.dumps(result, indent=2) + "\n")
         facts["output"] = str(out)
     return result | facts if args.json else facts | describe(found.figures)
-
-
-def find_level(sampling: Any) -> str:
-    """The level of the toy world whose clips have a model's geometry."""
-    from sora_jax.data.scene import LEVELS
-
-    geometry = (*sampling.size, sampling.num_frames, sampling.fps)
-    for name, level in LEVELS.items():
-        if (level.size, level.size, level.num_frames, level.fps) == geometry:
-            return name
-    height, width = sampling.size
-    raise UsageError(
-        f"this model makes {sampling.num_frames} frames of {width}x{height}, which no level of the "
-        "toy world has; evaluate a model that was trained on it"
-    )
 
 
 def draw_sets(level: str, n: int, num_train: int):

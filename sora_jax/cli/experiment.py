@@ -1,7 +1,6 @@
 """The resolved settings of a run: what an experiment file turns into."""
 
 import dataclasses
-from typing import Literal
 
 from sora_jax.export.sampling import SamplingConfig
 from sora_jax.models.dit import DiTConfig
@@ -17,16 +16,14 @@ from sora_jax.train.optimizer import OptimizerConfig
 class DataConfig:
     """Where clips come from, and their one geometry."""
 
-    kind: Literal["toyworld", "folder"]
-    level: str  # of the toy world
-    directory: str  # of the folder of NAME.mp4 + NAME.txt
+    source: str  # toyworld | physics | a directory of shards or of NAME.mp4 + NAME.txt
     num_train: int  # clips to render
-    num_test: int  # clips in each of the splits `seen` and `heldout`
+    num_test: int  # clips to render of each other split
     num_vae: int  # training clips that the VAE sees
     size: tuple[int, int]  # height, width
     num_frames: int
     fps: float
-    max_windows: int  # cut from each video of a folder
+    max_windows: int  # cut from each video of a directory
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,10 @@ Each stage leaves its result in the run directory and is passed over when it is 
 command goes on after a stop: data/, vae/, latents/, checkpoints/ and bundle/.
 """
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import math
 import time
@@ -15,17 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from data_pipelines import folder, shards
-from data_pipelines.toyworld import records as world
+from data_pipelines import shards
 from sora_jax import config, files, media, sheets
 from sora_jax.arrays import Params
-from sora_jax.cli import progress
+from sora_jax.cli import progress, sources
 from sora_jax.cli.experiment import DataConfig, ExperimentConfig
 from sora_jax.data import index, records
-from sora_jax.data.geometry import hold_first
-from sora_jax.data.schema import VideoRecord
 from sora_jax.errors import UsageError
 from sora_jax.export.bundle import Bundle, write_bundle
 from sora_jax.generate import request
@@ -33,6 +31,8 @@ from sora_jax.generate.engine import Engine
 from sora_jax.generate.t2v import generate
 from sora_jax.models.network import LatentStats, ModelConfig
 from sora_jax.models.text.tokenizer import Tokenizer
+from sora_jax.precompute import latents as precompute
+from sora_jax.precompute.latents import LatentEncoder
 from sora_jax.sharding import hosts
 from sora_jax.sharding import mesh as meshes
 from sora_jax.train import flops, writers
@@ -40,8 +40,6 @@ from sora_jax.train.dit_run import DiTTraining, LatentClips, step_flops, train_d
 from sora_jax.train.loop import Result
 from sora_jax.train.vae_run import TrainedVAE, VAETraining, train_vae
 
-_ENCODE_BATCH = 64
-_WORTH_WORKERS = 2000  # clips: starting worker processes takes seconds
 _MAY_CHANGE = ("mesh.", ".watchdog.")  # settings of how a run is done, not of what it is
 _CARD = """# {name}
 
@@ -145,44 +143,10 @@ def train(run: Run) -> Trained:
 
 def prepare_data(run: Run) -> Path:
     """Shards of the run's clips: splits train, heldout and, of the toy world, seen."""
-    cfg, directory = run.cfg.data, run.workdir / "data"
-    fingerprint = repr(cfg)
-    if cfg.kind == "folder":
-        fingerprint += f" {folder.contents(cfg.directory)}"
-    if shards.is_complete(directory, fingerprint):
-        return directory
-    if cfg.kind == "folder" and directory.exists():
-        raise UsageError(
-            f"files in {cfg.directory} are not those that {run.workdir} was begun with; "
-            "put them back, or name another --workdir"
-        )
+    directory = run.workdir / "data"
     with run.timed("data"):
-        splits, count = _folder_splits(cfg) if cfg.kind == "folder" else _world_splits(cfg)
-        with progress.bar("writing clips", count) as bar:
-            shards.write(
-                directory, splits, fingerprint=fingerprint, progress=lambda *_: bar.update()
-            )
+        sources.write_clips(run.cfg.data, directory)
     return directory
-
-
-def _world_splits(cfg: DataConfig) -> tuple[dict[str, Any], int]:
-    counts = {"train": cfg.num_train, "seen": cfg.num_test, "heldout": cfg.num_test}
-    splits = {
-        split: shards.rendered(
-            functools.partial(world.make_record, cfg.level, split),
-            count,
-            workers=2 if count > _WORTH_WORKERS else 0,
-        )
-        for split, count in counts.items()
-    }
-    return splits, sum(counts.values())
-
-
-def _folder_splits(cfg: DataConfig) -> tuple[dict[str, Any], int]:
-    form = folder.ClipFormat(size=cfg.size, num_frames=cfg.num_frames, fps=cfg.fps)
-    found = folder.folder_records(cfg.directory, form, max_windows=cfg.max_windows)
-    splits = {name: clips for name, clips in folder.split(found).items() if clips}
-    return splits, len(found)
 
 
 def load_videos(directory: Path, split: str, limit: int) -> np.ndarray:
@@ -214,39 +178,25 @@ def run_vae(run: Run, data: Path, mesh: meshes.Mesh) -> TrainedVAE:
 def encode_latents(run: Run, data: Path, model: ModelConfig, vae: Params) -> Path:
     """Latents of all training clips, plain and begun by a held still image, as shards."""
     directory = run.workdir / "latents"
-    fingerprint = f"{run.cfg.data!r} {model.latents!r}"
+    clips = hashlib.sha256((data / index.MANIFEST).read_bytes()).hexdigest()
+    fingerprint = f"{clips} {model.latents!r}"
     if shards.is_complete(directory, fingerprint):
         return directory
-    sources = {name: records.open_split(data, name) for name in {"train", _heldout(data)}}
-    engine = Engine(_bundle(run, model, {"vae": vae, "dit": {}}, Tokenizer((), 1)))
-    with run.timed("data"):
-        splits = {name: _latent_records(engine, source) for name, source in sources.items()}
-        with progress.bar("encoding clips", sum(map(len, sources.values()))) as bar:
-            shards.write(
-                directory, splits, fingerprint=fingerprint, progress=lambda *_: bar.update()
-            )
+    found = {name: records.open_split(data, name) for name in {"train", _heldout(data)}}
+    # One process encodes, so on its own devices.
+    mesh = meshes.make_mesh(meshes.MeshConfig(), jax.local_devices())
+    encoder = LatentEncoder(model, vae, mesh)
+    with run.timed("data"), progress.bar("encoding clips", sum(map(len, found.values()))) as bar:
+        shards.write(
+            directory,
+            {
+                name: precompute.encode_latents(source, encoder, with_held=True)
+                for name, source in found.items()
+            },
+            fingerprint=fingerprint,
+            progress=lambda *_: bar.update(),
+        )
     return directory
-
-
-def _latent_records(engine: Engine, source: records.RecordSource) -> Iterator[VideoRecord]:
-    """Records with the latents of a clip, and after them those of the clip begun by an image."""
-    ids = range(len(source))
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        waiting = [pool.map(_decoded, [source] * _ENCODE_BATCH, ids[:_ENCODE_BATCH])]
-        for start in range(0, len(source), _ENCODE_BATCH):
-            ahead = ids[start + _ENCODE_BATCH : start + 2 * _ENCODE_BATCH]
-            waiting.append(pool.map(_decoded, [source] * len(ahead), ahead))
-            found, videos = zip(*waiting.pop(0), strict=True)
-            # Copies fill up the last batch, so that one program serves all.
-            padded = videos + (videos[-1],) * (_ENCODE_BATCH - len(videos))
-            for record, latents in zip(found, engine.encode(np.stack(padded)), strict=False):
-                yield dataclasses.replace(record, video=None, latents=latents.astype(np.float16))
-
-
-def _decoded(source: records.RecordSource, index: int) -> tuple[VideoRecord, np.ndarray]:
-    record = source[index]
-    video = records.decode(record)
-    return record, np.concatenate([video, hold_first(video)])
 
 
 def load_latents(directory: Path, split: str, cfg: DataConfig) -> LatentClips:
@@ -345,7 +295,7 @@ def export(run: Run, model: ModelConfig, params: dict[str, Params], tokenizer: T
         params=params,
         tokenizer=tokenizer,
         sampling=run.cfg.sampling,
-        card=_CARD.format(name=run.cfg.name, data=run.cfg.data.kind),
+        card=_CARD.format(name=run.cfg.name, data=run.cfg.data.source),
     )
 
 

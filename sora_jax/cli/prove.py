@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sora_jax.cli import pipeline, progress
+from sora_jax.cli import pipeline, progress, sources
 from sora_jax.data import index
 from sora_jax.eval import report
 from sora_jax.eval.clips import RealClips, evaluate_clips, load_clips
@@ -44,7 +44,7 @@ def _judge(
     run: pipeline.Run, engine: Engine, linear_psnr: float, tell: progress.Progress
 ) -> Evaluation:
     data, settings = run.workdir / "data", run.cfg.sampling
-    if run.cfg.data.kind == "toyworld":
+    if sources.find_kind(run.cfg.data.source) == sources.TOYWORLD:
         return evaluate_toyworld(
             engine,
             settings,
@@ -54,9 +54,10 @@ def _judge(
             progress=tell,
         )
     has_heldout = "heldout" in index.read_manifest(data)["splits"]
-    train = load_clips(data, "train")
+    limit = run.cfg.eval.samples
+    train = load_clips(data, "train", limit)
     none = RealClips(captions=(), videos=train.videos[:0])
-    heldout = load_clips(data, "heldout") if has_heldout else none
+    heldout = load_clips(data, "heldout", limit) if has_heldout else none
     return evaluate_clips(engine, settings, train, heldout, linear_psnr=linear_psnr, progress=tell)
 
 

@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="DIR",
-        help="train on your own videos: a folder of NAME.mp4, each with its caption in NAME.txt",
+        help="train on your own videos: a folder of NAME.mp4, each with its caption in NAME.txt, "
+        "or shards",
     )
 
 
@@ -50,11 +51,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.data is None:
         return run_experiment(CONFIG, {}, args)
     if not Path(args.data).is_dir():
-        raise UsageError(f"--data {args.data} is not a folder; name one with NAME.mp4 + NAME.txt")
+        raise UsageError(
+            f"--data {args.data} is not a folder; name one with NAME.mp4 + NAME.txt, or shards"
+        )
     workdir = Path(args.workdir)
     if args.workdir == WORKDIR:
         args.workdir = str(workdir.with_name("videos"))
-    return run_experiment("videos", {"data.directory": args.data}, args)
+    return run_experiment("videos", {"data.source": args.data}, args)
 
 
 def run_experiment(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -215,15 +216,18 @@ class Columns:
         return {name: column[index] for name, column in self.columns.items()}
 
 
-def load_all(source: Source[VideoRecord], *, max_bad_share: float = MAX_BAD_SHARE) -> Columns:
-    """A whole split in memory: columns `record` and `latents` or `video`, stacked.
+def load_all(
+    source: Source[VideoRecord], *, max_bad_share: float = MAX_BAD_SHARE, limit: int | None = None
+) -> Columns:
+    """A whole split in memory, or its first `limit` records.
 
-    For sets that fit: the latents of 32,768 small clips are tens of megabytes, and training then
-    reads no file. All clips must have one shape; otherwise it is a UsageError. The records in
-    the column are without their payload, which stands in the stacked array.
+    Columns are `record`, and `latents` or `video`, stacked. For sets that fit: the latents of
+    32,768 small clips are tens of megabytes, and training then reads no file. All clips must have
+    one shape; otherwise it is a UsageError. The records in the column are without their payload,
+    which stands in the stacked array.
     """
     tolerant = Tolerant(source, _unpack, max_bad_share=max_bad_share)
-    items = list(_each(tolerant))
+    items = list(itertools.islice(_each(tolerant), limit))
     kind = items[0][0]
     shapes = sorted({(name, payload.shape) for name, payload, _ in items})
     if len(shapes) > 1:

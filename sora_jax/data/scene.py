@@ -187,6 +187,21 @@ def get_level(name: str) -> Level:
     return LEVELS[name]
 
 
+def find_level(size: tuple[int, int], num_frames: int, fps: float) -> str:
+    """Name of the level whose clips have this geometry; UsageError if there is none."""
+    for name, level in LEVELS.items():
+        if (level.size, level.size, level.num_frames, level.fps) == (*size, num_frames, fps):
+            return name
+    known = ", ".join(
+        f"{level.num_frames} of {level.size}x{level.size} at {level.fps} ({name})"
+        for name, level in LEVELS.items()
+    )
+    raise UsageError(
+        f"no level of the toy world has clips of {num_frames} frames of {size[1]}x{size[0]} at"
+        f" {fps:g} frames/s; it has {known}"
+    )
+
+
 def is_heldout(level: str, shape: str, colour: str, motion: str) -> bool:
     """Say whether training never sees this triple: one cell in five of a Latin square."""
     spec = get_level(level)

@@ -26,9 +26,9 @@ class RealClips:
     videos: NDArray[np.uint8]  # N T H W 3
 
 
-def load_clips(data_dir: str | Path, split: str) -> RealClips:
-    """All clips of a split of shards, under their global captions."""
-    columns = records.load_all(records.open_split(data_dir, split)).columns
+def load_clips(data_dir: str | Path, split: str, limit: int | None = None) -> RealClips:
+    """The clips of a split of shards, or the first `limit`, under their global captions."""
+    columns = records.load_all(records.open_split(data_dir, split), limit=limit).columns
     captions = tuple(record.caption for record in columns["record"])
     return RealClips(captions=captions, videos=np.asarray(columns["video"]))
 

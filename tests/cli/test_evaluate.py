@@ -73,7 +73,10 @@ def test_mistakes_are_named_before_any_work(capsys, tmp_path, model, judged):
     write_tiny(tmp_path / "other")  # 16x16, no level's size
     for argv, message in (
         ([str(model), "--n", "1"], "--n 1 is not enough"),
-        ([str(tmp_path / "other"), "--n", "2"], "16x16, which no level"),
+        (
+            [str(tmp_path / "other"), "--n", "2"],
+            "no level of the toy world has clips of 16 frames of 16x16",
+        ),
         ([str(model), "-o", str(tmp_path / "no" / "x.json")], "does not exist"),
         ([str(model), "--suite", "toyword"], "invalid choice"),
     ):

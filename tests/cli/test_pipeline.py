@@ -142,7 +142,7 @@ def test_a_run_is_not_mixed_from_two_states_of_a_folder(tmp_path):
     videos = tmp_path / "videos"
     videos.mkdir()
     write_clip(videos, "a", seconds=4)
-    settings = {"data.directory": str(videos)}
+    settings = {"data.source": str(videos)}
     cfg = config.resolve(ExperimentConfig, config.load("videos:smoke", settings))
     opened = pipeline.open_run(cfg, tmp_path / "run", "disabled")
     manifest = pipeline.prepare_data(opened) / index.MANIFEST
