@@ -12,7 +12,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "vae": vae(),
             "dit": dit(),
             "sampling": sampling(),
-            "mesh": {"data": 1, "fsdp": -1, "tensor": 1},
+            "mesh": {"data": 1, "fsdp": -1, "context": 1, "tensor": 1},  # -1: all that are left
             "eval": {
                 "samples": 256,  # clips of each set
                 "shown": 8,  # fixed prompts that are sampled while training
@@ -119,6 +119,10 @@ def dit() -> dict:
         },
         "optimizer": optimizer(),
         "loop": loop(minutes=11.8, batch_size=16, eval_every=2500),
+        "attention": {
+            "backend": "xla",  # xla | splash (TPU)
+            "ring": 1,  # of the mesh's context devices; 1: they exchange heads (Ulysses)
+        },
         "still_share": 0.08,  # clips that begin with a held still image, which is given
         "global_share": 0.15,  # timed captions replaced by the global one
     }
@@ -151,6 +155,7 @@ def optimizer(**changes) -> dict:
         "b2": 0.98,
         "weight_decay": 0.0,
         "clip": 1.0,  # of the global gradient norm
+        "state_dtype": "float32",  # of moments: float32 | bfloat16
         "ns_steps": 3,  # Newton-Schulz iterations
     } | changes
 
@@ -161,6 +166,7 @@ def loop(**changes) -> dict:
         "steps": 0,  # 0: as many as fit in the minutes
         "minutes": 10.0,
         "batch_size": 16,  # rows
+        "accumulate": 1,  # parts of a batch that are taken one after the other
         "log_every": 50,
         "checkpoint_every": 1000,
         "eval_every": 1000,

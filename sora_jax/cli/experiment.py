@@ -6,6 +6,7 @@ from sora_jax.export.sampling import SamplingConfig
 from sora_jax.models.dit import DiTConfig
 from sora_jax.models.text.encoder import TextConfig
 from sora_jax.models.vae.vae import VAEConfig
+from sora_jax.sharding.context import AttentionConfig
 from sora_jax.sharding.mesh import MeshConfig
 from sora_jax.train.loop import LoopConfig
 from sora_jax.train.objectives import DiffusionConfig, VAELossConfig
@@ -41,6 +42,7 @@ class DiTPart:
     diffusion: DiffusionConfig
     optimizer: OptimizerConfig
     loop: LoopConfig
+    attention: AttentionConfig
     still_share: float
     global_share: float
 

@@ -40,7 +40,7 @@ from sora_jax.train.dit_run import DiTTraining, LatentClips, step_flops, train_d
 from sora_jax.train.loop import Result
 from sora_jax.train.vae_run import TrainedVAE, VAETraining, train_vae
 
-_MAY_CHANGE = ("mesh.", ".watchdog.")  # settings of how a run is done, not of what it is
+_MAY_CHANGE = ("mesh.", ".watchdog.", ".attention.")  # how a run is done, not what it is
 _CARD = """# {name}
 
 A text-to-video model trained by sora_jax on: {data}. Settings are in config.json; the figures that
@@ -227,6 +227,7 @@ def run_dit(
         diffusion=part.diffusion,
         optimizer=part.optimizer,
         loop=part.loop,
+        attention=part.attention,
         still_share=part.still_share,
         global_share=part.global_share,
     )

@@ -2,7 +2,8 @@
 
 The rule is never written out for a whole row: tokens carry their clip's number (`segment`) and
 their time, keys carry theirs and the time span in which they count, and a backend makes what it
-needs of it.
+needs of it. A backend is a pair of plain functions, so that attention over several devices
+(`sharding/context.py`) can be built of any.
 """
 
 import dataclasses
@@ -11,13 +12,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
 from sora_jax.arrays import Array, Float, Int
 
 NEVER = -1e9
 SPAN_PENALTY = -4.0  # logits taken from captions whose span does not cover the token
-CHUNK_LOGITS = 2**22  # logits that the XLA backend holds at once, about
+FOREVER = 1e9  # seconds
+CHUNK_LOGITS = 2**20  # logits that the XLA backend holds at once, about
 
 
 @jax.tree_util.register_dataclass
@@ -41,35 +44,84 @@ class Keys:
     span: Any = None  # B M 2: [start, end) seconds in which they count in full; None: always
 
 
+type Groups = tuple[Keys, ...]
+type Pair = tuple[Array, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Backend:
+    """How attention is computed. Values and gradients come apart, so that parts can be joined.
+
+    Both take keys in groups, all in one softmax.
+    """
+
+    forward: Callable[[Queries, Groups], tuple[Array, Array]]
+    """-> out (B L N K) and the logarithm of the sum of all exponentials (B L N, float32)."""
+    backward: Callable[[Queries, Groups, Array, Array, Array], tuple[Array, list[Pair]]]
+    """(queries, groups, log sums, sum of out * grad (B L N), grad of out) -> the gradient of q, and
+    those of each group's (k, v)."""
+
+
 type Attend = Callable[[Queries, Keys, Keys | None], Array]
 
 
 def attend(queries: Queries, keys: Keys, text: Keys | None = None) -> Float[Array, "B L N K"]:
-    """Scaled dot-product attention in one softmax (float32) over `keys` and `text`.
+    """Scaled dot-product attention in one softmax (float32) over `keys` and `text`; by XLA."""
+    return attend_by(XLA, queries, keys, text)
 
-    The reference, by XLA: queries are taken in chunks, so that neither the logits nor the rule of
-    a whole row are ever in memory, not on the way back either.
-    """
-    groups = [keys] if text is None else [keys, text]
-    k = jnp.concatenate([group.k for group in groups], 1)
-    v = jnp.concatenate([group.v for group in groups], 1)
 
-    def some(part: Queries) -> Array:
-        logits = jnp.einsum("blnk,bmnk->bnlm", part.q, k, preferred_element_type=jnp.float32)
-        rule = jnp.concatenate([bias(part, group) for group in groups], -1)
-        weights = jax.nn.softmax(logits * part.q.shape[-1] ** -0.5 + rule[:, None], -1)
-        return jnp.einsum("bnlm,bmnk->blnk", weights.astype(v.dtype), v)
+def attend_by(backend: Backend, queries: Queries, keys: Keys, text: Keys | None = None) -> Array:
+    """`attend`, by `backend`."""
+    return _attend(backend, queries, (keys,) if text is None else (keys, text))
 
-    rows, length, heads, _ = queries.q.shape
-    num = _num_chunks(length, rows * heads * k.shape[1])
-    if num == 1:
-        return checkpoint_name(some(queries), "attention")
 
-    def split(x: Array) -> Array:
-        return jnp.moveaxis(x.reshape(rows, num, length // num, *x.shape[2:]), 1, 0)
+def _primal(backend: Backend, queries: Queries, groups: Groups) -> Array:
+    return backend.forward(queries, groups)[0]
 
-    out = jax.lax.map(jax.checkpoint(some), jax.tree.map(split, queries))
-    return checkpoint_name(jnp.moveaxis(out, 0, 1).reshape(queries.q.shape), "attention")
+
+def _forward(backend: Backend, queries: Queries, groups: Groups):
+    out, log_sum = named(*backend.forward(queries, groups))
+    return out, (queries, groups, out, log_sum)
+
+
+def _backward(backend: Backend, saved, grad: Array):
+    queries, groups, out, log_sum = saved
+    dq, pairs = backend.backward(queries, groups, log_sum, overlap(out, grad), grad)
+    return gradients(queries, groups, dq, pairs)
+
+
+_attend = jax.custom_vjp(_primal, nondiff_argnums=(0,))
+_attend.defvjp(_forward, _backward)
+
+
+def gradients(queries: Queries, groups: Groups, dq: Array, pairs: list[Pair]):
+    """Cotangents for `custom_vjp`: places and times have none."""
+    d_queries = Queries(q=dq.astype(queries.q.dtype), segment=None)
+    d_groups = tuple(
+        Keys(k=dk.astype(keys.k.dtype), v=dv.astype(keys.v.dtype), segment=None)
+        for keys, (dk, dv) in zip(groups, pairs, strict=True)
+    )
+    return d_queries, d_groups
+
+
+def named(out: Array, log_sum: Array) -> tuple[Array, Array]:
+    """Both under the name by which `stack.scan_blocks` may keep them for the way back."""
+    return checkpoint_name(out, "attention"), checkpoint_name(log_sum, "attention")
+
+
+def join(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
+    """One softmax of two: (out, log sums) over the keys of both, `out` in float32."""
+    total = jnp.logaddexp(first[1], second[1])
+    parts = [
+        jnp.exp(log_sum - total)[..., None] * out.astype(jnp.float32)
+        for out, log_sum in (first, second)
+    ]
+    return parts[0] + parts[1], total
+
+
+def overlap(out: Float[Array, "B L N K"], grad: Float[Array, "B L N K"]) -> Float[Array, "B L N"]:
+    """Sum of out * grad over each head: what all gradients of a query's logits have in common."""
+    return jnp.einsum("blnk,blnk->bln", out, grad, preferred_element_type=jnp.float32)
 
 
 def bias(queries: Queries, keys: Keys) -> Float[Array, "B L M"]:
@@ -90,7 +142,99 @@ def span_bias(seconds: Float[Array, "B L"], span: Float[Array, "B S 2"]) -> Floa
     return jnp.where(covered, 0.0, SPAN_PENALTY)
 
 
-def _num_chunks(length: int, per_query: int) -> int:
+def _xla_forward(queries: Queries, groups: Groups) -> tuple[Array, Array]:
+    """Queries in chunks: neither logits nor rules of a whole row are ever in memory."""
+    keys = _together(groups)
+
+    def some(part: Queries):
+        logits = _logits(part, keys)
+        top = jnp.max(logits, -1, keepdims=True)
+        weights = jnp.exp(logits - top)
+        total = jnp.sum(weights, -1)
+        out = jnp.einsum("bnlm,bmnk->blnk", weights.astype(keys.v.dtype), keys.v)
+        out = out / jnp.swapaxes(total, 1, 2)[..., None].astype(out.dtype)
+        return out, jnp.swapaxes(top[..., 0] + jnp.log(total), 1, 2)
+
+    return _in_chunks(some, queries, keys)
+
+
+def _xla_backward(queries: Queries, groups: Groups, log_sum, common, grad):
+    keys = _together(groups)
+    dtype, scale = keys.k.dtype, queries.q.shape[-1] ** -0.5
+
+    def some(part):
+        query, log_sum, common, grad = part
+        log_sum, common = (jnp.swapaxes(x, 1, 2)[..., None] for x in (log_sum, common))
+        weights = jnp.exp(_logits(query, keys) - log_sum)
+        dv = jnp.einsum("bnlm,blnk->bmnk", weights.astype(dtype), grad, **_FLOAT32)
+        d_weights = jnp.einsum("blnk,bmnk->bnlm", grad, keys.v, **_FLOAT32)
+        d_logits = (scale * weights * (d_weights - common)).astype(dtype)
+        dq = jnp.einsum("bnlm,bmnk->blnk", d_logits, keys.k)
+        dk = jnp.einsum("bnlm,blnk->bmnk", d_logits, query.q, **_FLOAT32)
+        return dq, (dk, dv)
+
+    dq, pair = _in_chunks(some, (queries, log_sum, common, grad), keys, sums=True)
+    ends = np.cumsum([group.k.shape[1] for group in groups])[:-1].tolist()
+    return dq, list(zip(*(jnp.split(part, ends, 1) for part in pair), strict=True))
+
+
+def _together(groups: Groups) -> Keys:
+    """All groups as one, with spans if one has them."""
+    if len(groups) == 1:
+        return groups[0]
+    spans = [
+        jnp.broadcast_to(jnp.array([-FOREVER, FOREVER]), (*group.segment.shape, 2))
+        if group.span is None
+        else group.span
+        for group in groups
+    ]
+    return Keys(
+        k=jnp.concatenate([group.k for group in groups], 1),
+        v=jnp.concatenate([group.v for group in groups], 1),
+        segment=jnp.concatenate([group.segment for group in groups], 1),
+        span=jnp.concatenate(spans, 1),
+    )
+
+
+def _logits(queries: Queries, keys: Keys) -> Float[Array, "B N L M"]:
+    logits = jnp.einsum("blnk,bmnk->bnlm", queries.q, keys.k, **_FLOAT32)
+    return logits * queries.q.shape[-1] ** -0.5 + bias(queries, keys)[:, None]
+
+
+def _in_chunks(some: Callable, parts: Any, keys: Keys, *, sums: bool = False) -> Any:
+    """`some` of equal chunks of the queries (dim 1 of all `parts`), its results joined again.
+
+    With `sums` it gives a pair, of which the second is added up instead.
+    """
+    rows, length, heads, _ = jax.tree.leaves(parts)[0].shape
+    num = num_chunks(length, rows * heads * keys.k.shape[1])
+    if num == 1:
+        return some(parts)
+
+    def split(x: Array) -> Array:
+        return jnp.moveaxis(x.reshape(rows, num, length // num, *x.shape[2:]), 1, 0)
+
+    def whole(x: Array) -> Array:
+        return jnp.moveaxis(x, 0, 1).reshape(rows, length, *x.shape[3:])
+
+    chunks = jax.tree.map(split, parts)
+    if not sums:
+        return jax.tree.map(whole, jax.lax.map(some, chunks))
+
+    def step(total, chunk):
+        joined, added = some(chunk)
+        return jax.tree.map(jnp.add, total, added), joined
+
+    zeros = (jnp.zeros(keys.k.shape, jnp.float32), jnp.zeros(keys.v.shape, jnp.float32))
+    total, joined = jax.lax.scan(step, zeros, chunks)
+    return jax.tree.map(whole, joined), total
+
+
+def num_chunks(length: int, logits_of_one: int) -> int:
     """The least number of equal chunks of a row in which the logits stay below CHUNK_LOGITS."""
-    wanted = -(-length * per_query // CHUNK_LOGITS)
+    wanted = max(-(-length * logits_of_one // CHUNK_LOGITS), 1)
     return next((n for n in range(wanted, length + 1) if length % n == 0), length)
+
+
+_FLOAT32: dict[str, Any] = {"preferred_element_type": jnp.float32}
+XLA = Backend(_xla_forward, _xla_backward)

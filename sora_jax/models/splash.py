@@ -1,22 +1,20 @@
 """Attention on TPU: gradients, spans and groups of keys around the kernels of `splash_kernels`.
 
-`attend_part` gives attention over one group of keys with the logarithm of the sum of its weights,
-and `join` makes one softmax of several groups: text beside the row's own tokens, or the
-parts of a ring. The kernels know nothing of meshes: on several devices they run in `shard_map`.
+Each group of keys (the row's own tokens, text, a part of a ring) runs its own kernels, and
+`attention.join` makes one softmax of them. The kernels know nothing of meshes: on several devices
+they run in `shard_map` (`sharding/context.py`).
 """
 
 import dataclasses
 import functools
 import math
 
-import jax
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name
 
 from sora_jax.arrays import Array, Float
 from sora_jax.models import attention
 from sora_jax.models import splash_kernels as kernels
-from sora_jax.models.attention import Keys, Queries
+from sora_jax.models.attention import Backend, Groups, Keys, Queries
 from sora_jax.models.splash_kernels import Blocks, Options
 
 _OUTSIDE = -(2.0**24)  # segment of what only fills the last block: no token has it
@@ -55,46 +53,26 @@ def attend(
     queries: Queries, keys: Keys, text: Keys | None = None, *, splash: Splash = Splash()
 ) -> Float[Array, "B L N K"]:
     """What `attention.attend` gives, but that a query which sees no key gives 0."""
-    groups = [keys] if text is None else [keys, text]
-    return join([attend_part(queries, group, splash) for group in groups])[0]
+    return attention.attend_by(make_backend(splash), queries, keys, text)
 
 
-def attend_part(
-    queries: Queries, keys: Keys, splash: Splash
-) -> tuple[Float[Array, "B L N K"], Float[Array, "B L N"]]:
-    """Attention over one group of keys, and the logarithm of the sum of each query's weights.
-
-    Segment numbers are below 2^24. A query that sees no key gives 0 and a log-sum of about -1e30.
-    Softmax and sums are float32.
-    """
-    seconds = jnp.zeros(queries.segment.shape) if queries.seconds is None else queries.seconds
-    query = jnp.stack([queries.segment.astype(jnp.float32), seconds], 1)
-    key = keys.segment.astype(jnp.float32)[:, None]
-    if keys.span is not None:
-        key = jnp.concatenate([key, jnp.moveaxis(keys.span, -1, 1)], 1)
-    return _part(queries.q, keys.k, keys.v, query, key, splash)
+@functools.cache
+def make_backend(splash: Splash) -> Backend:
+    """The kernels as a backend. Segment numbers are below 2^24; sums are float32."""
+    return Backend(functools.partial(_forward, splash), functools.partial(_backward, splash))
 
 
-def join(
-    parts: list[tuple[Float[Array, "B L N K"], Float[Array, "B L N"]]],
-) -> tuple[Float[Array, "B L N K"], Float[Array, "B L N"]]:
-    """One softmax over the keys of all parts."""
-    if len(parts) == 1:
-        return parts[0]
-    total = functools.reduce(jnp.logaddexp, [log_sum for _, log_sum in parts])
-    shares = [jnp.exp(log_sum - total)[..., None] for _, log_sum in parts]
-    out = _sum([part * share for (part, _), share in zip(parts, shares, strict=True)])
-    return out.astype(parts[0][0].dtype), total
+def _forward(splash: Splash, queries: Queries, groups: Groups) -> tuple[Array, Array]:
+    """A query that sees no key of a group gives 0 and a log-sum of about -1e30 there."""
+    parts = [_forward_one(splash, queries, keys) for keys in groups]
+    out, log_sum = functools.reduce(attention.join, parts)
+    return out.astype(queries.q.dtype), log_sum
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
-def _part(q, k, v, query, key, splash):
-    return _part_forward(q, k, v, query, key, splash)[0]
-
-
-def _part_forward(q, k, v, query, key, splash: Splash):
-    tuning = _fit(splash.tuning, q.shape, k.shape[1])
-    block = tuning.forward
+def _forward_one(splash: Splash, queries: Queries, keys: Keys) -> tuple[Array, Array]:
+    q, k, v = queries.q, keys.k, keys.v
+    query, key = _marks(queries, keys)
+    block = _fit(splash.tuning, q.shape, k.shape[1]).forward
     out, log_sum = kernels.forward(
         _heads(_scaled(q), block.query),
         _heads(k, block.key),
@@ -104,28 +82,29 @@ def _part_forward(q, k, v, query, key, splash: Splash):
         _options(splash, q.shape[2], block, key),
     )
     rows, length, heads, _ = q.shape
-    # Named where the backward pass takes them, so that what remat keeps is not computed again.
-    out = checkpoint_name(_tokens(out, rows, length), "attention")
     log_sum = log_sum[:, 0, :length].reshape(rows, heads, length)
-    log_sum = checkpoint_name(log_sum, "attention")
-    result = out, jnp.swapaxes(log_sum, 1, 2) * math.log(2)
-    return result, (q, k, v, query, key, out, log_sum)
+    return _tokens(out, rows, length), jnp.swapaxes(log_sum, 1, 2) * math.log(2)
 
 
-def _part_backward(splash: Splash, saved, grads):
-    q, k, v, query, key, out, log_sum = saved
-    grad, log_sum_grad = grads
+def _backward(splash: Splash, queries: Queries, groups: Groups, log_sum, common, grad):
+    log_sum, common = jnp.swapaxes(log_sum, 1, 2) / math.log(2), jnp.swapaxes(common, 1, 2)
+    parts = [_backward_one(splash, queries, keys, log_sum, common, grad) for keys in groups]
+    return _sum([part[0] for part in parts]), [part[1:] for part in parts]
+
+
+def _backward_one(splash: Splash, queries: Queries, keys: Keys, log_sum, common, grad):
+    """Gradients of q, k and v; `log_sum` (base 2) and `common` are B N L."""
+    q, k, v = queries.q, keys.k, keys.v
+    query, key = _marks(queries, keys)
     tuning = _fit(splash.tuning, q.shape, k.shape[1])
     block, (rows, length, heads, width) = tuning.backward, q.shape
-    delta = jnp.einsum("blnk,blnk->bnl", out, grad, preferred_element_type=jnp.float32)
-    delta = delta - jnp.swapaxes(log_sum_grad, 1, 2)
-    keys = _heads(k, block.key), _heads(v, block.key)
+    pair = _heads(k, block.key), _heads(v, block.key)
     options, parts = _options(splash, heads, block, key), []
     for start in range(0, length, tuning.span):
         at = slice(start, start + tuning.span)
-        stats = jnp.stack([log_sum[..., at], delta[..., at]], 2).reshape(rows * heads, 2, -1)
+        stats = jnp.stack([log_sum[..., at], common[..., at]], 2).reshape(rows * heads, 2, -1)
         dq, dk, dv = kernels.backward(
-            (_heads(_scaled(q[:, at]), block.query), *keys, _heads(grad[:, at], block.query)),
+            (_heads(_scaled(q[:, at]), block.query), *pair, _heads(grad[:, at], block.query)),
             _lines(_pad(stats, 2, block.query)),
             _table(query[..., at], block.query),
             _table(key, block.key),
@@ -133,13 +112,18 @@ def _part_backward(splash: Splash, saved, grads):
         )
         parts.append((_tokens(dq, rows, q[:, at].shape[1]), dk, dv))
     dq = jnp.concatenate([part[0] for part in parts], 1) * width**-0.5
-    dk, dv = (
-        _tokens(_sum([part[i] for part in parts]), rows, k.shape[1]).astype(k.dtype) for i in (1, 2)
-    )
-    return dq.astype(q.dtype), dk, dv, jnp.zeros_like(query), jnp.zeros_like(key)
+    dk, dv = (_tokens(_sum([part[i] for part in parts]), rows, k.shape[1]) for i in (1, 2))
+    return dq, dk, dv
 
 
-_part.defvjp(_part_forward, _part_backward)
+def _marks(queries: Queries, keys: Keys) -> tuple[Float[Array, "B n L"], Float[Array, "B m M"]]:
+    """Segments and times of queries, and segments (and spans) of keys, as tables of numbers."""
+    seconds = jnp.zeros(queries.segment.shape) if queries.seconds is None else queries.seconds
+    query = jnp.stack([queries.segment.astype(jnp.float32), seconds], 1)
+    key = keys.segment.astype(jnp.float32)[:, None]
+    if keys.span is not None:
+        key = jnp.concatenate([key, jnp.moveaxis(keys.span, -1, 1)], 1)
+    return query, key
 
 
 def _fit(tuning: Tuning, shape: tuple[int, ...], keys: int) -> Tuning:

@@ -1,8 +1,8 @@
 """Device meshes, and the one table that maps logical names to mesh axes.
 
-Axes: `data` (across slices), `fsdp` (parameters and batch), `tensor` (width).
-Axis types are Auto, said out loud: the compiler lays out what is between the pinned arrays.
-`jax.jit` with `in_shardings` and `out_shardings` is what pjit became.
+Axes: `data` (across slices), `fsdp` (parameters and batch), `context` (tokens of a row), `tensor`
+(heads and width). Axis types are Auto, said out loud: the compiler lays out what is between the
+pinned arrays. `jax.jit` with `in_shardings` and `out_shardings` is what pjit became.
 """
 
 import dataclasses
@@ -11,20 +11,22 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-AXES = ("data", "fsdp", "tensor")
-RULES: dict[str | None, str | None] = {
-    None: None,
-    "layers": None,
-    "embed": "fsdp",
-    "heads": "tensor",
-    "mlp": "tensor",
-    "channels_in": "fsdp",
-    "channels_out": "tensor",
+AXES = ("data", "fsdp", "context", "tensor")
+RULES: dict[str | None, tuple[str, ...]] = {
+    None: (),
+    "layers": (),
+    "embed": ("fsdp", "context"),
+    "heads": ("tensor",),
+    "mlp": ("tensor",),
+    "channels_in": ("fsdp", "context"),
+    "channels_out": ("tensor",),
 }
 BATCH = ("data", "fsdp")
+HELD = ("fsdp", "context", "tensor")  # axes over which parameters are spread
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,13 +35,14 @@ class MeshConfig:
 
     data: int = 1
     fsdp: int = -1
+    context: int = 1
     tensor: int = 1
 
 
 def make_mesh(cfg: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:
     """The mesh over `devices` (all by default). Raises ValueError if their number does not fit."""
     devices = jax.devices() if devices is None else devices
-    fixed = cfg.data * cfg.tensor
+    fixed = cfg.data * cfg.context * cfg.tensor
     fsdp = len(devices) // fixed if cfg.fsdp == -1 else cfg.fsdp
     if fixed * fsdp != len(devices) or fsdp < 1:
         raise ValueError(
@@ -47,20 +50,21 @@ def make_mesh(cfg: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:
             f"there are {len(devices)}; set fsdp to -1 or change the mesh"
         )
     return jax.make_mesh(
-        (cfg.data, fsdp, cfg.tensor),
+        (cfg.data, fsdp, cfg.context, cfg.tensor),
         AXES,
         devices=devices,
         axis_types=(AxisType.Auto,) * len(AXES),
     )
 
 
-def param_shardings(mesh: Mesh, abstract: Any, names: Any) -> Any:
+def param_shardings(mesh: Mesh, abstract: Any, names: Any, axes: tuple[str, ...] = HELD) -> Any:
     """NamedSharding of each parameter from its logical names.
 
-    A dim that its axis does not divide stays whole: small models on large meshes still run.
+    What the table leaves over of `axes` goes to any other dim but that of layers, as far as the
+    axes' sizes divide the dims': small models on large meshes still run.
     """
     return jax.tree.map(
-        lambda leaf, spec: _sharding(mesh, leaf.shape, spec),
+        lambda leaf, spec: _sharding(mesh, leaf.shape, spec, axes),
         abstract,
         names,
         is_leaf=lambda leaf: isinstance(leaf, P),
@@ -101,6 +105,19 @@ def num_batch_shards(mesh: Mesh) -> int:
     return math.prod(mesh.shape[axis] for axis in BATCH)
 
 
+def by_rows(mesh: Mesh, batch: Any) -> Any:
+    """`batch` within a program, its rows spread as those of `put_batch`."""
+    return jax.lax.with_sharding_constraint(batch, batch_sharding(mesh))
+
+
+def spread(mesh: Mesh, stack: jax.Array) -> jax.Array:
+    """A stack (G ...) within a program, its items (and zeros behind them) over all devices."""
+    if mesh.size == 1:
+        return stack
+    rows = jnp.pad(stack, ((0, -stack.shape[0] % mesh.size), *((0, 0),) * (stack.ndim - 1)))
+    return jax.lax.with_sharding_constraint(rows, NamedSharding(mesh, P(mesh.axis_names)))
+
+
 def put_batch(mesh: Mesh, batch: Any) -> Any:
     """Host arrays (this process's rows) as global arrays sharded over rows."""
     sharding = batch_sharding(mesh)
@@ -118,18 +135,31 @@ def sharded_init(init: Callable[[], Any], shardings: Any) -> Any:
     return jax.jit(init, out_shardings=shardings)()
 
 
-def _sharding(mesh: Mesh, shape: tuple[int, ...], names: P) -> NamedSharding:
+def _sharding(mesh: Mesh, shape: tuple[int, ...], names: P, axes: tuple[str, ...]) -> NamedSharding:
     assert len(names) == len(shape), (names, shape)
-    axes = [RULES[name] for name in names]
-    return NamedSharding(
-        mesh,
-        P(
-            *(
-                axis if axis is None or size % mesh.shape[axis] == 0 else None
-                for axis, size in zip(axes, shape, strict=True)
-            )
-        ),
-    )
+    taken: list[list[str]] = [[] for _ in shape]
+    left = [axis for axis in axes if mesh.shape[axis] > 1]
+
+    def give(dim: int, axis: str) -> None:
+        size = math.prod(mesh.shape[other] for other in taken[dim])
+        if axis in left and shape[dim] % (size * mesh.shape[axis]) == 0:
+            taken[dim].append(axis)
+            left.remove(axis)
+
+    for dim, name in enumerate(names):
+        for axis in RULES[name]:
+            give(dim, axis)
+    for axis in list(left):
+        for dim, name in sorted(enumerate(names), key=lambda item: -shape[item[0]]):
+            if name != "layers":
+                give(dim, axis)
+    return NamedSharding(mesh, P(*(_entry(found) for found in taken)))
+
+
+def _entry(axes: list[str]) -> str | tuple[str, ...] | None:
+    if len(axes) > 1:
+        return tuple(axes)
+    return axes[0] if axes else None
 
 
 def _keys(path: tuple) -> tuple[str, ...]:

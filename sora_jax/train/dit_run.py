@@ -18,10 +18,10 @@ from sora_jax.data.records import Columns
 from sora_jax.models import network
 from sora_jax.models.network import Denoiser, ModelConfig
 from sora_jax.models.text.tokenizer import Tokenizer
-from sora_jax.sharding import hosts
+from sora_jax.sharding import context, hosts
 from sora_jax.sharding import mesh as meshes
 from sora_jax.train import flops, loop, runner
-from sora_jax.train.objectives import DiffusionConfig, dit_objective
+from sora_jax.train.objectives import DiffusionConfig, LossFn, dit_objective
 from sora_jax.train.optimizer import OptimizerConfig
 from sora_jax.train.state import TrainState
 from sora_jax.train.writers import Writer
@@ -37,6 +37,7 @@ class DiTTraining:
     diffusion: DiffusionConfig
     optimizer: OptimizerConfig
     loop: loop.LoopConfig
+    attention: context.AttentionConfig = context.AttentionConfig()
     still_share: float = 0.1  # clips that begin with a held still image, which is given
     global_share: float = 0.15  # timed captions replaced by the global one
 
@@ -137,7 +138,7 @@ def train_dit(
     samples: Callable[[int, Params], dict[str, Path]] | None = None,
 ) -> loop.Result:
     """Train on `train`, with the loss on `heldout` at fixed levels and noise; resumes by itself."""
-    loss_fn = dit_objective(cfg.model, cfg.diffusion)
+    loss_fn = make_loss(cfg, mesh)
     fixed = make_rows(cfg, heldout, tokenizer, seed=cfg.loop.seed + 1)
     probes = [
         fixed[i] for i in range(min(HELDOUT_BATCHES, len(heldout) // cfg.loop.batch_size + 1))
@@ -171,10 +172,17 @@ def _plan(cfg: DiTTraining) -> runner.Plan:
         make=Denoiser,
         model=cfg.model,
         init=lambda key: network.init(Denoiser, cfg.model, key),
-        loss_fn=dit_objective(cfg.model, cfg.diffusion),
+        make_loss=lambda mesh: make_loss(cfg, mesh),
         optimizer=cfg.optimizer,
         loop=cfg.loop,
     )
+
+
+def make_loss(cfg: DiTTraining, mesh: meshes.Mesh) -> LossFn:
+    """The objective on `mesh`. Raises UsageError for heads that the mesh cannot divide."""
+    layout = context.make_layout(mesh, cfg.attention, cfg.model.dit.dtype)
+    context.check_heads(mesh, cfg.attention, cfg.model.dit.num_heads)
+    return dit_objective(cfg.model, cfg.diffusion, layout)
 
 
 def step_flops(cfg: DiTTraining, clips: LatentClips, tokenizer: Tokenizer) -> int:

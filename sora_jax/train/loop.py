@@ -46,6 +46,7 @@ class LoopConfig:
     steps: int = 0  # 0: as many as fit in the minutes
     minutes: float = 10.0  # of wall time: steps, evaluation, samples and compiling
     batch_size: int = 16  # rows over all devices
+    accumulate: int = 1  # parts of a batch that are taken one after the other
     log_every: int = 50
     checkpoint_every: int = 1000
     eval_every: int = 1000
@@ -58,6 +59,8 @@ class LoopConfig:
     def __post_init__(self):
         if self.max_skipped < 1:
             raise ValueError(f"max_skipped is {self.max_skipped}; give at least 1")
+        if self.accumulate < 1:
+            raise ValueError(f"accumulate is {self.accumulate}; give at least 1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """What is minimised: where the networks meet the diffusion.
 
-An objective is `loss_fn(params, batch, key) -> (loss, metrics)`. All randomness of a clip comes
+An objective is `loss_fn(params, batch, key) -> (loss, metrics)`; the loss is a mean over
+`metrics["clips"]` clips. All randomness of a clip comes
 from its sample id, so a clip has the same task, noise and loss alone, packed with others, or on
 another device.
 """
@@ -19,6 +20,7 @@ from sora_jax.diffusion import flow, precondition
 from sora_jax.diffusion.canvas import TaskShares
 from sora_jax.diffusion.noise_levels import NoiseConfig, sample_sigma
 from sora_jax.models import network
+from sora_jax.models.layout import ONE_DEVICE, Layout
 from sora_jax.models.network import ModelConfig
 from sora_jax.models.vae.vae import VAE, VAEConfig
 
@@ -73,7 +75,12 @@ def vae_objective(cfg: VAEConfig, loss_cfg: VAELossConfig) -> LossFn:
         loss = mse + loss_cfg.l1 * jnp.mean(jnp.abs(error))
         loss = loss + loss_cfg.latent_penalty * jnp.mean(jnp.square(taught))
         psnr = 10 * jnp.log10(4 / mse)
-        return loss, {"psnr": psnr, "latent_square": jnp.mean(jnp.square(latents))}
+        latent_square = jnp.mean(jnp.square(latents))
+        return loss, {
+            "psnr": psnr,
+            "latent_square": latent_square,
+            "clips": jnp.float32(len(video)),
+        }
 
     return loss_fn
 
@@ -93,7 +100,7 @@ def _disturb(key: Key, latents: Float[Array, "n h w C"], cfg: VAELossConfig) -> 
     return taught, spread * jax.random.normal(noise_key, latents.shape)
 
 
-def dit_objective(cfg: ModelConfig, train: DiffusionConfig) -> LossFn:
+def dit_objective(cfg: ModelConfig, train: DiffusionConfig, layout: Layout = ONE_DEVICE) -> LossFn:
     """Denoising of packed rows (`data.packing`) under a task drawn for each clip."""
     variance = jnp.asarray(cfg.token_variance, jnp.float32)
 
@@ -105,13 +112,13 @@ def dit_objective(cfg: ModelConfig, train: DiffusionConfig) -> LossFn:
         xt = flow.add_noise(batch["tokens"], draws.noise, per_token)
         xt = canvas_rules.impose(xt, canvas)
         scales = precondition.precondition(per_token, variance, train.prediction)
-        raw = network.apply_dit(cfg, params, scales.c_in * xt, sigma, canvas)
+        raw = network.apply_dit(cfg, params, scales.c_in * xt, sigma, canvas, layout=layout)
         x0 = scales.c_skip * xt + scales.c_out * raw
         weight = precondition.loss_weight(per_token[..., 0], train.loss_space, train.weight_clip)
         error = weight * jnp.mean(jnp.square(x0 - batch["tokens"]), -1)
         wanted = (canvas.role != PADDING) & ~canvas_rules.known_tokens(canvas)
-        loss = _clip_means(error, wanted, canvas.segment, batch["sample_id"])
-        return loss, {"known_share": jnp.mean(draws.known)}
+        loss, clips = _clip_means(error, wanted, canvas.segment, batch["sample_id"])
+        return loss, {"known_share": jnp.mean(draws.known), "clips": clips}
 
     return loss_fn
 
@@ -201,11 +208,14 @@ def _draw_clip(row: Any, clip: Array, key: Key, train: DiffusionConfig):
     return known & (must | ~drop_known), sigma, drop_text
 
 
-def _clip_means(error: Array, wanted: Array, segment: Array, sample_id: Array) -> Float[Array, ""]:
-    """Mean over the clips of each clip's mean over its wanted tokens."""
+def _clip_means(
+    error: Array, wanted: Array, segment: Array, sample_id: Array
+) -> tuple[Scalar, Scalar]:
+    """Mean over the clips of each clip's mean over its wanted tokens, and the number of clips."""
     member = jax.nn.one_hot(segment, sample_id.shape[1]) * wanted[..., None]
     total = jnp.einsum("bl,blg->bg", error, member)
     count = jnp.sum(member, 1)
     present = count > 0
     mean = jnp.where(present, total / jnp.maximum(count, 1), 0.0)
-    return jnp.sum(mean) / jnp.maximum(jnp.sum(present), 1)
+    clips = jnp.maximum(jnp.sum(present), 1).astype(jnp.float32)
+    return jnp.sum(mean) / clips, clips

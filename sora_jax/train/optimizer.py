@@ -1,12 +1,14 @@
 """Optimizers by name, from optax."""
 
 import dataclasses
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from sora_jax.errors import UsageError
+from sora_jax.train.muon import Spread, muon
 
 OPTIMIZERS = ("muon", "adamw")
 
@@ -22,27 +24,45 @@ class OptimizerConfig:
     weight_decay: float = 0.0  # of adamw
     clip: float = 1.0  # bound on the global gradient norm
     ns_steps: int = 5  # Newton-Schulz iterations of Muon
+    state_dtype: Literal["float32", "bfloat16"] = "float32"  # of moments; sums are float32
 
 
-def make_optimizer(cfg: OptimizerConfig) -> optax.GradientTransformation:
+def make_optimizer(
+    cfg: OptimizerConfig, spread: Spread = lambda stack: stack
+) -> optax.GradientTransformation:
     """The optimizer at its full rates; a step scales its updates by `rate_factor`.
 
-    Raises UsageError for a name not in OPTIMIZERS.
+    `spread` lays a stack of matrices out over devices for Muon. Raises UsageError for a name not in
+    OPTIMIZERS.
     """
     if cfg.name == "adamw":
         update = optax.adamw(cfg.rate, b2=cfg.b2, weight_decay=cfg.weight_decay)
     elif cfg.name == "muon":
-        update = optax.contrib.muon(
-            cfg.matrix_rate,
-            adam_learning_rate=cfg.rate,
-            adam_b2=cfg.b2,
-            ns_steps=cfg.ns_steps,
-            preconditioning="aol",  # as good as one more iteration (Boissin et al. 2025)
-            muon_weight_dimension_numbers=matrices,
-        )
+        parts = {
+            "muon": muon(cfg.matrix_rate, cfg.ns_steps, spread),
+            "adam": optax.adam(cfg.rate, b2=cfg.b2),
+        }
+        update = optax.partition(parts, matrices)
     else:
         raise UsageError(f"optimizer {cfg.name!r} is not known; use one of {OPTIMIZERS}")
+    if cfg.state_dtype != "float32":
+        update = _stored_in(update, cfg.state_dtype)
     return optax.chain(optax.clip_by_global_norm(cfg.clip), update)
+
+
+def _stored_in(tx: optax.GradientTransformation, dtype: str) -> optax.GradientTransformation:
+    """`tx` with its state rounded to `dtype` between updates, which compute in float32."""
+
+    def cast(state: Any, to: str) -> Any:
+        return jax.tree.map(
+            lambda x: x.astype(to) if jnp.issubdtype(x.dtype, jnp.floating) else x, state
+        )
+
+    def update(grads: Any, state: Any, params: Any = None):
+        updates, state = tx.update(grads, cast(state, "float32"), params)
+        return updates, cast(state, dtype)
+
+    return optax.GradientTransformation(lambda params: cast(tx.init(params), dtype), update)
 
 
 def rate_factor(cfg: OptimizerConfig, step: jax.Array, progress: jax.Array) -> jax.Array:
@@ -57,17 +77,15 @@ def rate_factor(cfg: OptimizerConfig, step: jax.Array, progress: jax.Array) -> j
 
 
 def matrices(params: dict) -> dict:
-    """How each parameter is a matrix, or None for those that Adam updates.
+    """Which of muon and adam updates each parameter.
 
-    Kernels inside blocks are: the last dim is the output, the one before the input, and a leading
-    dim of stacked layers is neither.
+    Kernels inside blocks are matrices: the last dim is the output, the one before the input, and a
+    leading dim of stacked layers is neither.
     """
 
-    def find(path: tuple, leaf: jax.Array | jax.ShapeDtypeStruct):
-        keys = [entry.key for entry in path]
-        if keys[-1] != "kernel" or not {"blocks", "levels"} & set(keys):
-            return None
-        return optax.contrib.MuonDimensionNumbers(leaf.ndim - 2, leaf.ndim - 1)
+    def find(path: tuple, _leaf: Any) -> str:
+        keys = {entry.key for entry in path}
+        return "muon" if "kernel" in keys and keys & {"blocks", "levels"} else "adam"
 
     return jax.tree.map_with_path(find, params)
 

@@ -28,7 +28,7 @@ class Plan:
     make: type  # module class: make(model, rngs=...)
     model: Any  # its config
     init: Callable[[jax.Array], Params]
-    loss_fn: LossFn
+    make_loss: Callable[[meshes.Mesh], LossFn]  # raises UsageError for what the mesh cannot hold
     optimizer: OptimizerConfig
     loop: loop.LoopConfig
 
@@ -48,14 +48,14 @@ def build(plan: Plan, mesh: meshes.Mesh) -> Built:
 
     Raises UsageError for a batch that the mesh can't divide.
     """
-    rows, shards = plan.loop.batch_size, meshes.num_batch_shards(mesh)
-    if rows % shards:
+    rows, shards, parts = plan.loop.batch_size, meshes.num_batch_shards(mesh), plan.loop.accumulate
+    if rows % (shards * parts):
         raise UsageError(
-            f"batch_size {rows} is not divisible by the {shards} shards of the mesh; use "
-            f"{-(-rows // shards) * shards}"
+            f"batch_size {rows} is not divisible by the {shards} shards of the mesh times "
+            f"accumulate {parts}; use {-(-rows // (shards * parts)) * shards * parts}"
         )
 
-    tx = make_optimizer(plan.optimizer)
+    tx = make_optimizer(plan.optimizer, lambda stack: meshes.spread(mesh, stack))
     _, _, names = network.graph(plan.make, plan.model)
     # Drawn once, outside jit: every mesh starts from the same bits.
     params = jax.tree.map(jnp.asarray, plan.init(jax.random.key(plan.loop.seed)))
@@ -66,7 +66,8 @@ def build(plan: Plan, mesh: meshes.Mesh) -> Built:
         make = jax.jit(lambda p: state.fresh(p, tx, plan.loop.seed), out_shardings=shardings)
         return make(params)
 
-    step_fn = step.make_train_step(plan.loss_fn, plan.optimizer, shardings, plan.loop.ema_gamma)
+    gradient = step.make_gradient(plan.make_loss(mesh), parts, lambda x: meshes.by_rows(mesh, x))
+    step_fn = step.make_train_step(gradient, tx, plan.optimizer, shardings, plan.loop.ema_gamma)
     return Built(step_fn, fresh, abstract, shardings)
 
 

@@ -42,14 +42,15 @@ def fresh(params: Params, tx: optax.GradientTransformation, seed: int) -> TrainS
 
 
 def state_shardings(mesh, abstract: TrainState, names: Any) -> TrainState:
-    """Where every leaf of the state lives: EMA and moments follow their parameter."""
+    """Where every leaf of the state lives: EMA and moments are spread over `data` too."""
     params = meshes.param_shardings(mesh, abstract.params, names)
+    spread = meshes.param_shardings(mesh, abstract.params, names, meshes.AXES)
     whole = meshes.replicated(mesh)
     return TrainState(
         step=whole,
         params=params,
-        ema=params,
+        ema=spread,
         key=whole,
         skipped=whole,
-        opt_state=meshes.like(mesh, abstract.opt_state, abstract.params, params),
+        opt_state=meshes.like(mesh, abstract.opt_state, abstract.params, spread),
     )

@@ -71,7 +71,7 @@ def train_vae(
         make=VAE,
         model=cfg.vae,
         init=init,
-        loss_fn=vae_objective(cfg.vae, cfg.loss),
+        make_loss=lambda mesh: vae_objective(cfg.vae, cfg.loss),
         optimizer=cfg.optimizer,
         loop=cfg.loop,
     )

@@ -121,10 +121,10 @@ def test_muon_takes_the_matrices_of_blocks_and_no_other():
     cfg = tiny_training()
     _, abstract, _ = network.graph(network.Denoiser, cfg.model)
     found = optimizer.matrices(abstract)
-    assert found["dit"]["blocks"]["up"]["kernel"] is not None
-    assert found["dit"]["input"]["kernel"] is None
-    assert found["dit"]["blocks"]["up"]["bias"] is None
-    assert found["text"]["embedding"] is None
+    assert found["dit"]["blocks"]["up"]["kernel"] == "muon"
+    assert found["dit"]["input"]["kernel"] == "adam"
+    assert found["dit"]["blocks"]["up"]["bias"] == "adam"
+    assert found["text"]["embedding"] == "adam"
 
 
 def test_the_rate_rises_holds_and_falls_to_nothing():

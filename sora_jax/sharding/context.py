@@ -1,0 +1,240 @@
+"""A row over several devices: attention by exchanged heads, by a ring, or by both (`shard_map`).
+
+Of a row's tokens each device of the `context` axis holds an equal run. Ulysses (Jacobs et al. 2023)
+exchanges heads for tokens before and after attention; a ring (Liu et al. 2023) leaves the queries
+where they are and passes the keys around. With both, devices that exchange heads are neighbours
+and the ring goes over groups of them. Text keys are whole on every device.
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from sora_jax.arrays import Array
+from sora_jax.errors import UsageError
+from sora_jax.models import attention, splash
+from sora_jax.models.attention import Backend, Keys, Queries
+from sora_jax.models.layout import Layout
+from sora_jax.sharding.mesh import BATCH, RULES
+
+BACKENDS = {"xla": attention.XLA, "splash": splash.make_backend(splash.Splash())}
+_TOKENS = ("ring", "exchange")  # what the context axis is split into
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttentionConfig:
+    """How attention is computed; its values do not depend on it."""
+
+    backend: Literal["xla", "splash"] = "xla"
+    ring: int = 1
+    """Of the mesh's `context` devices, how many pass keys around a ring; the others exchange heads
+    for tokens. 1: heads alone (Ulysses); as many as `context`: a ring alone."""
+
+
+def make_layout(mesh: Mesh, cfg: AttentionConfig, dtype: str) -> Layout:
+    """Where the work of a network on `mesh` lies. `dtype` is that in which its weights are used."""
+    backend, ring = BACKENDS[cfg.backend], cfg.ring
+    if mesh.shape["context"] % ring:
+        raise UsageError(
+            f"ring {ring} does not divide context {mesh.shape['context']}; use one of its divisors"
+        )
+    split = _split(mesh, ring)
+    by_row = NamedSharding(mesh, P(BATCH, "context"))
+
+    def attend(queries: Queries, keys: Keys, text: Keys | None = None) -> Array:
+        if mesh.size == 1:
+            return attention.attend_by(backend, queries, keys, text)
+        call = jax.shard_map(
+            lambda *parts: _attend_part(backend, ring, *parts),
+            mesh=split,
+            in_specs=(_specs(queries, "tensor"), _specs(keys, "tensor"), _text_specs(text, split)),
+            out_specs=P(BATCH, _TOKENS, "tensor"),
+            check_vma=False,
+        )
+        return call(queries, keys, text)
+
+    def attend_text(queries: Queries, text: Keys) -> Array:
+        if mesh.size == 1:
+            return attention.attend_by(backend, queries, text)
+        call = jax.shard_map(
+            lambda queries, text: attention.attend_by(backend, queries, text),
+            mesh=mesh,
+            in_specs=(
+                Queries(
+                    q=P(BATCH, "context", "tensor"),
+                    segment=P(BATCH, "context"),
+                    seconds=P(BATCH, "context"),
+                ),
+                Keys(
+                    k=P(BATCH, None, "tensor"),
+                    v=P(BATCH, None, "tensor"),
+                    segment=P(BATCH),
+                    span=P(BATCH),
+                ),
+            ),
+            out_specs=P(BATCH, "context", "tensor"),
+            check_vma=False,
+        )
+        return call(queries, text)
+
+    def tokens(x: Array) -> Array:
+        return jax.lax.with_sharding_constraint(x, by_row)
+
+    if mesh.size == 1:
+        return Layout(attend=attend, attend_text=attend_text)
+    return Layout(
+        attend=attend,
+        attend_text=attend_text,
+        tokens=tokens,
+        weights=lambda block: gathered(mesh, block, dtype),
+    )
+
+
+def check_heads(mesh: Mesh, cfg: AttentionConfig, num_heads: int) -> None:
+    """Raise UsageError for heads that the mesh cannot divide."""
+    context, tensor, ring = mesh.shape["context"], mesh.shape["tensor"], cfg.ring
+    exchange = context // ring
+    if num_heads % (exchange * tensor):
+        raise UsageError(
+            f"{num_heads} heads are not divisible by tensor {tensor} times the {exchange} devices "
+            f"of context {context} that exchange heads (ring {ring}); raise ring or change the mesh"
+        )
+
+
+def check_row(mesh: Mesh, tokens: int) -> None:
+    """Raise UsageError for rows of `tokens` tokens that the mesh cannot divide."""
+    context = mesh.shape["context"]
+    if tokens % context:
+        raise UsageError(
+            f"a row of {tokens} tokens is not divisible by context {context}; use "
+            f"{-(-tokens // context) * context}"
+        )
+
+
+def gathered(mesh: Mesh, block: nnx.Module, dtype: str) -> nnx.Module:
+    """The parameters of one layer in `dtype`, whole but for what `tensor` divides."""
+
+    def gather(param: nnx.Param) -> nnx.Param:
+        value = param[...].astype(dtype)
+        names = param.get_metadata()["out_sharding"][-value.ndim :]
+        axes = [
+            "tensor" if "tensor" in RULES[name] and size % mesh.shape["tensor"] == 0 else None
+            for name, size in zip(names, value.shape, strict=True)
+        ]
+        return param.replace(jax.lax.with_sharding_constraint(value, NamedSharding(mesh, P(*axes))))
+
+    return jax.tree.map(gather, block, is_leaf=lambda leaf: isinstance(leaf, nnx.Param))
+
+
+def _split(mesh: Mesh, ring: int) -> Mesh:
+    """The same devices with the context axis as two: the ring, and those who exchange heads."""
+    data, fsdp, context, tensor = mesh.devices.shape
+    return Mesh(
+        mesh.devices.reshape(data, fsdp, ring, context // ring, tensor),
+        ("data", "fsdp", *_TOKENS, "tensor"),
+        axis_types=(AxisType.Auto,) * 5,
+    )
+
+
+def _specs(part: Any, heads: Any) -> Any:
+    """Specs of queries or keys of tokens: numbers of tokens have no heads."""
+    arrays = {"q", "k", "v"}
+    return dataclasses.replace(
+        part,
+        **{
+            field.name: None
+            if getattr(part, field.name) is None
+            else P(BATCH, _TOKENS, heads)
+            if field.name in arrays
+            else P(BATCH, _TOKENS)
+            for field in dataclasses.fields(part)
+        },
+    )
+
+
+def _text_specs(text: Keys | None, mesh: Mesh) -> Keys | None:
+    if text is None:
+        return None
+    by_head = P(BATCH, None, ("tensor", "exchange"))
+    return Keys(k=by_head, v=by_head, segment=P(BATCH), span=P(BATCH))
+
+
+def _attend_part(
+    backend: Backend, ring: int, queries: Queries, keys: Keys, text: Keys | None
+) -> Array:
+    """One device's part of attention over the row, within `shard_map`."""
+    queries, keys = (
+        jax.tree.map(_to_tokens, part, is_leaf=lambda x: x is None) for part in (queries, keys)
+    )
+    if ring == 1:
+        out = attention.attend_by(backend, queries, keys, text)
+    else:
+        out = _ring(backend, ring, queries, keys, text)
+    return jax.lax.all_to_all(out, "exchange", split_axis=1, concat_axis=2, tiled=True)
+
+
+def _to_tokens(x: Array | None) -> Array | None:
+    """All tokens of the group: of a share of the heads, or of what has no heads."""
+    if x is None:
+        return None
+    if x.ndim == 4:
+        return jax.lax.all_to_all(x, "exchange", split_axis=2, concat_axis=1, tiled=True)
+    return jax.lax.all_gather(x, "exchange", axis=1, tiled=True)
+
+
+def _ring_primal(backend: Backend, ring: int, queries: Queries, keys: Keys, text: Keys | None):
+    return _ring_forward(backend, ring, queries, keys, text)[0]
+
+
+def _ring_forward(backend: Backend, ring: int, queries: Queries, keys: Keys, text: Keys | None):
+    """Keys go once around; what each device's gave is joined as it comes."""
+
+    def turn(carry, _):
+        (out, log_sum), keys = carry
+        joined = attention.join((out, log_sum), backend.forward(queries, (keys,)))
+        return (joined, _pass_on(keys, ring)), None
+
+    nothing = jnp.zeros(queries.q.shape, jnp.float32), jnp.full(queries.q.shape[:3], -1e30)
+    start = nothing if text is None else backend.forward(queries, (text,))
+    start = start[0].astype(jnp.float32), start[1]
+    ((out, log_sum), _), _ = jax.lax.scan(turn, (start, keys), length=ring)
+    out, log_sum = attention.named(out.astype(queries.q.dtype), log_sum)
+    return out, (queries, keys, text, out, log_sum)
+
+
+def _ring_backward(backend: Backend, ring: int, saved, grad: Array):
+    """Keys go around again, and their gradients with them until they are home."""
+    queries, keys, text, out, log_sum = saved
+    common = attention.overlap(out, grad)
+
+    def turn(carry, _):
+        dq, keys, dk, dv = carry
+        more, [pair] = backend.backward(queries, (keys,), log_sum, common, grad)
+        dq, dk, dv = (
+            a + b.astype(jnp.float32) for a, b in zip((dq, dk, dv), (more, *pair), strict=True)
+        )
+        return (dq, *_pass_on((keys, dk, dv), ring)), None
+
+    dq, dk, dv = (jnp.zeros(x.shape, jnp.float32) for x in (queries.q, keys.k, keys.v))
+    d_text = None
+    if text is not None:
+        more, pairs = backend.backward(queries, (text,), log_sum, common, grad)
+        (d_text,) = attention.gradients(queries, (text,), more, pairs)[1]
+        dq = more.astype(jnp.float32)
+    (dq, _, dk, dv), _ = jax.lax.scan(turn, (dq, keys, dk, dv), length=ring)
+    d_queries, (d_keys,) = attention.gradients(queries, (keys,), dq, [(dk, dv)])
+    return d_queries, d_keys, d_text
+
+
+def _pass_on(tree: Any, ring: int) -> Any:
+    to_next = [(i, (i + 1) % ring) for i in range(ring)]
+    return jax.tree.map(lambda x: jax.lax.ppermute(x, "ring", to_next), tree)
+
+
+_ring = jax.custom_vjp(_ring_primal, nondiff_argnums=(0, 1))
+_ring.defvjp(_ring_forward, _ring_backward)
