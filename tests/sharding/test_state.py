@@ -1,4 +1,4 @@
-"""Where the state lies. If these fail, a model that should fit does not, or a mesh goes wrong late."""
+"""Where the state lies. If these fail, a model does not fit that should, or a mesh fails late."""
 
 import math
 
