@@ -7,7 +7,8 @@ import pytest
 
 from data_pipelines import shards
 from sora_jax.cli import main
-from sora_jax.data import records
+from sora_jax.data import index, records
+from tests.tiny_model import write_tiny
 
 
 def run(capsys, *words):
@@ -70,6 +71,34 @@ def test_verify_passes_and_fails(written, capsys):
     assert err.splitlines()[-1].startswith("sora-jax: 1 of 5 records and 1 of")
 
 
+def test_toyworld_is_rendered_once(tmp_path, capsys):
+    words = ["toyworld", "-o", tmp_path / "toy", "--train", 3, "--test", 1]
+    code, out, _ = run(capsys, *words, "--json")
+    result = json.loads(out)
+    assert code == 0 and result["splits"] == {"heldout": 1, "seen": 1, "train": 3}
+    assert result["output"] == str(tmp_path / "toy")
+    before = index.read_manifest(tmp_path / "toy")
+    assert before["settings"] == {"kind": "toyworld", "level": "small"}
+    code, out, err = run(capsys, *words)
+    assert code == 0 and "nothing was rendered" in err and "output" in out.splitlines()[-1]
+    run(capsys, *words[:-1], 2)
+    assert index.read_manifest(tmp_path / "toy") != before
+
+
+def test_encode_writes_latents_of_every_split(tmp_path, capsys, make_record):
+    made = [make_record(i, num_frames=n) for i, n in enumerate((4, 8, 3, 4))]
+    shards.write(tmp_path / "clips", {"train": made[:3], "heldout": made[3:]})
+    model = write_tiny(tmp_path / "model")
+    words = ["encode", tmp_path / "clips", "--model", model, "--batch", 8, "--latents"]
+    code, out, _ = run(capsys, *words, "-o", tmp_path / "latents", "--json")
+    result = json.loads(out)
+    assert code == 0 and result["splits"] == {"heldout": 1, "train": 2}
+    assert result["left_out"] == 1 and "clip2" in result["notes"][0]
+    source = records.open_split(tmp_path / "latents", "train")
+    assert [source[i].latents.shape for i in range(2)] == [(1, 4, 4, 4), (2, 4, 4, 4)]
+    assert source[1].captions == made[1].captions
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -77,6 +106,11 @@ def test_verify_passes_and_fails(written, capsys):
         (["verify", "nowhere"], "no shards in nowhere"),
         (["inspect", "nowhere", "-o", "a.html"], "goes with --html"),
         (["inspect", "nowhere", "--html", "--samples", "0"], "--samples 0"),
+        (["toyworld", "-o", "x", "--train", "0"], "at least 1 clip of train"),
+        (["physics", "-o", "x", "--frames", "4"], "last 0.50 s"),
+        (["encode", "nowhere", "--model", "toyworld", "-o", "x"], "add --latents, --text or both"),
+        (["encode", "x", "--model", "toyworld", "--text", "-o", "./x"], "is the shards that are"),
+        (["encode", "nowhere", "--model", "x", "--text", "-o", "x"], "no shards in nowhere"),
         (["inspec", "nowhere"], "invalid choice: 'inspec'"),
         ([], "required: VERB"),
     ],

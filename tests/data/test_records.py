@@ -171,7 +171,8 @@ def test_equal_records_give_equal_files(tmp_path, make_record):
         "import ast, sys; from pathlib import Path; from data_pipelines import shards;"
         "from sora_jax.data import schema; root = Path(sys.argv[1]);"
         "fields = ast.literal_eval((root / 'records').read_text());"
-        "shards.write(root / 'there', {'train': map(schema.from_fields, fields)})"
+        "shards.write(root / 'there', {'train': map(schema.from_fields, fields)});"
+        "assert 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program, tmp_path], check=True, capture_output=True)
     names = [path.relative_to(tmp_path / "here") for path in (tmp_path / "here").rglob("*.*")]
