@@ -14,7 +14,7 @@ from PIL import Image
 from data_pipelines.inspection import Sample, strip
 from sora_jax.eval.style import CSS
 
-_MAX_SHAPES = 40  # lines of the histogram of a split
+_MAX_SIZES = 20  # lines of the histogram of a split
 _OWN_CSS = """
 .strip{background:var(--card);border:1px solid var(--line);border-radius:8px;margin:0 0 1rem;
 padding:.6rem .8rem}
@@ -52,25 +52,27 @@ def render(
 
 
 def _split(name: str, figures: Mapping[str, Any]) -> str:
-    """Figures and the histogram of shapes of one split."""
-    captions, shapes = figures["captions"], figures["shapes"]
-    percent = 100 / shapes[0]["records"]
+    """Figures and the histogram of sizes of one split."""
+    captions, sizes = figures["captions"], figures["sizes"]
+    percent = 100 / sizes[0]["records"]
     rows = "".join(
-        f"<tr><td class='number'>{shape['frames']}</td>"
-        f"<td class='number'>{shape['width']}x{shape['height']}</td>"
-        f"<td class='number'>{shape['fps']:g}</td><td class='number'>{shape['records']:,}</td>"
+        f"<tr><td class='number'>{size['width']}x{size['height']}</td>"
+        f"<td class='number'>{size['fps']:g}</td>"
+        f"<td class='number'>{' / '.join(map(str, size['frames']))}</td>"
+        f"<td class='number'>{size['records']:,}</td>"
         f"<td style='width:40%'><span class='bar' "
-        f"style='width:{percent * shape['records']:.1f}%'></span></td></tr>"
-        for shape in shapes[:_MAX_SHAPES]
+        f"style='width:{percent * size['records']:.1f}%'></span></td></tr>"
+        for size in sizes[:_MAX_SIZES]
     )
-    left = len(shapes) - _MAX_SHAPES
-    more = f"<p class='note'>and {left} rarer shapes</p>" if left > 0 else ""
+    left = len(sizes) - _MAX_SIZES
+    more = f"<p class='note'>and {left} rarer sizes</p>" if left > 0 else ""
     return (
         f"<section><h2>{html.escape(name)}</h2><p>{figures['records']:,} clips, "
         f"{figures['seconds']:,.1f} s, {figures['bytes']:,} bytes, {figures['latents']:,} as "
         f"latents. {captions['count']:,} captions, {captions['timed']:,} of them timed, with "
         f"{captions['words']:.1f} words on average.</p><div class='wide'><table><thead><tr>"
-        "<th>frames</th><th>size</th><th>frames/s</th><th>clips</th><th></th></tr></thead>"
+        "<th>size</th><th>frames/s</th><th>frames: least / middle / most</th><th>clips</th>"
+        "<th></th></tr></thead>"
         f"<tbody>{rows}</tbody></table></div>{more}</section>"
     )
 

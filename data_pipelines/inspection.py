@@ -31,11 +31,13 @@ class Sample:
 
 
 def describe(directory: str | Path) -> dict[str, Any]:
-    """Figures of each split: {split: {records, seconds, bytes, latents, captions, shapes}}.
+    """Figures of each split: {split: {records, seconds, bytes, latents, captions, sizes, shapes}}.
 
-    `shapes` is the histogram of (frames, height, width, fps), the most frequent first.
+    `shapes` is the histogram of (frames, height, width, fps) and `sizes` that of (height, width,
+    fps) with the least, middle and largest number of frames; the most frequent come first.
     """
-    return {name: _describe(split) for name, split in index.read_index(directory).splits.items()}
+    splits = index.read_index(directory).splits
+    return {name: _describe(splits[name]) for name in sorted(splits, key=_first_train)}
 
 
 def draw(directory: str | Path, count: int) -> list[Sample]:
@@ -63,8 +65,31 @@ def _describe(split: SplitIndex) -> dict[str, Any]:
             "timed": int((captions - 1).sum()),
             "words": round(float(np.sum(split.caption_words) / captions.sum()), 2),
         },
+        "sizes": _sizes(split),
         "shapes": _histogram(split),
     }
+
+
+def _first_train(split: str) -> tuple[bool, str]:
+    return split != "train", split
+
+
+def _sizes(split: SplitIndex) -> list[dict[str, Any]]:
+    table = np.stack([split.height, split.width, split.fps], axis=1).astype(np.float64)
+    sizes, which, counts = np.unique(table, axis=0, return_inverse=True, return_counts=True)
+    found = []
+    for i in np.argsort(-counts, kind="stable"):
+        frames = np.sort(split.num_frames[which.reshape(-1) == i])
+        found.append(
+            {
+                "height": int(sizes[i, 0]),
+                "width": int(sizes[i, 1]),
+                "fps": float(sizes[i, 2]),
+                "records": int(counts[i]),
+                "frames": [int(frames[0]), int(frames[len(frames) // 2]), int(frames[-1])],
+            }
+        )
+    return found
 
 
 def _histogram(split: SplitIndex) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from sora_jax.errors import UsageError
 SUMMARY = "show counts, shapes, sizes and captions of shards, or a page of their clips"
 EXAMPLE = "sora-jax data inspect runs/quickstart/data --html -o clips.html"
 
-_SHAPES = 12  # lines of the histogram for people; --json has all
+_SIZES = 12  # lines of the histogram for people; --json has all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,15 +49,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.json:
         return facts | {"splits": figures, "captions": captions}
     lines = {name: _line(split) for name, split in figures.items()}
-    shapes = [
-        f"{name} {shape['frames']} frames of {shape['width']}x{shape['height']} at"
-        f" {shape['fps']:g}/s: {shape['records']:,} clips"
+    sizes = [
+        f"{name} {size['width']}x{size['height']} at {size['fps']:g}/s: {size['records']:,} clips"
+        " of {} to {} frames, the middle one {}".format(*(size["frames"][i] for i in (0, 2, 1)))
         for name, split in figures.items()
-        for shape in split["shapes"]
+        for size in split["sizes"]
     ]
-    shown = {f"shape {i + 1}": text for i, text in enumerate(shapes[:_SHAPES])}
-    if len(shapes) > _SHAPES:
-        shown["more shapes"] = f"{len(shapes) - _SHAPES}; --json lists all"
+    shown = {f"size {i + 1}": text for i, text in enumerate(sizes[:_SIZES])}
+    if len(sizes) > _SIZES:
+        shown["more sizes"] = f"{len(sizes) - _SIZES}; --json lists all"
     texts = {f"caption {i + 1}": text for i, text in enumerate(captions)}
     last = {"output": facts.pop("output")} if args.html else {}
     return facts | lines | shown | texts | last

@@ -29,12 +29,18 @@ def test_inspect_counts(written, capsys):
     train = json.loads(out)["splits"]["train"]
     assert code == 0 and train["records"] == 5
     assert [(s["frames"], s["records"]) for s in train["shapes"]] == [(4, 3), (8, 2)]
+    (size,) = train["sizes"]
+    assert (size["width"], size["records"], size["frames"]) == (32, 5, [4, 4, 8])
     assert train["captions"] == {"count": 10, "timed": 5, "words": 2.0}
     assert train["bytes"] == sum(
         len(record.video) for record in records.open_split(written, "train")
     )
     code, out, _ = run(capsys, "inspect", written)
-    assert "5 clips" in out and "4 frames of 32x32" in out and "clip number 0" in out
+    assert (
+        "5 clips" in out
+        and "32x32 at 29.97/s: 5 clips of 4 to 8 frames" in out
+        and "clip number 0" in out
+    )
 
 
 def test_inspect_writes_a_page_that_needs_nothing_else(written, capsys):

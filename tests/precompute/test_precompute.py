@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sora_jax import media
 from sora_jax.data import records
 from sora_jax.data.geometry import hold_first
 from sora_jax.data.schema import Caption
@@ -48,10 +49,13 @@ def test_latents_over_eight_devices_are_those_of_one(bundle, encoder, make_recor
 
 
 def test_held_latents_stand_behind_those_of_the_clip(encoder, make_record):
-    (record,) = encode_latents([make_record(0)], encoder, with_held=True)
-    video = records.decode(make_record(0))
-    both = encoder([video, hold_first(video)])
-    assert np.array_equal(record.latents, np.concatenate(list(both)))
+    shades = np.broadcast_to(np.arange(8, dtype=np.uint8)[:, None, None, None] * 30, (8, 32, 32, 3))
+    moving = dataclasses.replace(make_record(0), video=media.encode_mp4(shades, 8.0))
+    (record,) = encode_latents([moving], encoder, with_held=True)
+    video = records.decode(moving)
+    plain, held = encoder([video, hold_first(video)])
+    assert not np.array_equal(plain, held)
+    assert np.array_equal(record.latents, np.concatenate([plain, held]))
 
 
 def test_clips_are_cut_to_whole_latents_and_stills_fill_a_chunk(encoder, make_record):
