@@ -25,7 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--text", action="store_true", help="states of the text encoder")
     parser.add_argument(
-        "--batch", type=int, default=64, metavar="B", help="clips at a time, over all devices (64)"
+        "--batch",
+        type=int,
+        default=128,
+        metavar="B",
+        help="chunks of 4 frames at a time, over all devices (128)",
     )
     shared.add_shards_output(parser)
 

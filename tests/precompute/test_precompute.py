@@ -17,6 +17,7 @@ from sora_jax.generate.canvas import build_canvas
 from sora_jax.generate.engine import Engine
 from sora_jax.generate.request import latent_grid
 from sora_jax.models import network
+from sora_jax.precompute import latents
 from sora_jax.precompute.latents import LatentEncoder, encode_latents
 from sora_jax.precompute.text import SmallText, embed_text
 from sora_jax.sharding import mesh as meshes
@@ -35,9 +36,13 @@ def encoder(bundle):
     return LatentEncoder(bundle.model, bundle.params["vae"], mesh, batch_size=8)
 
 
-def test_latents_over_eight_devices_are_those_of_one(bundle, encoder, make_record):
-    """Of clips of two shapes among each other, in their order, with nothing else changed."""
-    made = [make_record(i, num_frames=4 + 4 * (i % 2)) for i in range(11)]
+def test_latents_over_eight_devices_are_those_of_one(bundle, encoder, make_record, monkeypatch):
+    """Of clips of four shapes among each other, in their order, with nothing else changed.
+
+    Chunks of several clips fill a batch, and clips are sorted in windows of several batches.
+    """
+    monkeypatch.setattr(latents, "_WINDOW_BATCHES", 1)
+    made = [make_record(i, num_frames=4 + 4 * (i % 2), size=32 + 8 * (i % 3)) for i in range(17)]
     found = list(encode_latents(made, encoder))
     assert [record.id for record in found] == [record.id for record in made]
     engine = Engine(bundle)
@@ -74,7 +79,7 @@ def test_a_record_of_latents_is_refused(bundle, encoder, make_record):
     (done,) = encode_latents([make_record(0)], encoder)
     with pytest.raises(UsageError, match="holds latents only"):
         list(encode_latents([done], encoder))
-    with pytest.raises(UsageError, match="batch_size 12 does not divide over 8"):
+    with pytest.raises(UsageError, match="batch of 12 chunks does not divide over 8"):
         LatentEncoder(bundle.model, {}, meshes.make_mesh(meshes.MeshConfig()), batch_size=12)
 
 
