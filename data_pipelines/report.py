@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from data_pipelines import yields_page
 from data_pipelines.local import Outcome
 from data_pipelines.pipeline import PipelineConfig
 from sora_jax import files
@@ -13,7 +14,9 @@ from sora_jax import files
 def write(outcome: Outcome, out: str | Path, config: PipelineConfig) -> dict[str, Any]:
     """Write both into the folder of the run; the figures of report.json."""
     figures = to_report(outcome, config)
+    page = yields_page.render(outcome.records, outcome.yields, figures, config, Path(out) / "work")
     files.write_text(Path(out) / "report.json", json.dumps(figures, indent=1) + "\n")
+    files.write_text(Path(out) / "report.html", page)
     return figures
 
 

@@ -30,29 +30,43 @@ from data_pipelines.records import ClipRecord, Stage
 type Done = Iterator[tuple[ClipRecord, Entry]]
 
 
-def apply_all(stage: Stage, found: Iterable[ClipRecord], workers: int) -> Done:
-    """Each record with what the stage makes of it, as they get ready.
+class Crew:
+    """Some processes that stay for all stages of a run; used as a context manager.
 
-    Fresh processes are started (a fork of a process that runs JAX may hang).
+    They are fresh ones (a fork of a process that runs JAX may hang), and start when needed.
     """
-    waiting = deque(found)
-    while waiting:
-        in_work: dict[Future, ClipRecord] = {}
-        pool = _pool(min(workers, len(waiting)))
-        try:
-            yield from _drain(pool, stage, waiting, in_work, 2 * workers)
-        except BrokenProcessPool:
-            suspects = list(in_work.values())
-        else:
-            suspects = []
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-        for record in suspects:
-            yield record, _alone(stage, record)
+
+    def __init__(self, processes: int):
+        self._processes = processes
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._dismiss()
+
+    def apply_all(self, stage: Stage, found: Iterable[ClipRecord]) -> Done:
+        """Each record with what the stage makes of it, as they get ready."""
+        waiting = deque(found)
+        while waiting:
+            in_work: dict[Future, ClipRecord] = {}
+            self._pool = self._pool or _pool(self._processes)
+            try:
+                yield from _drain(self._pool, stage, waiting, in_work, 2 * self._processes)
+            except BrokenProcessPool:
+                self._dismiss()
+                for record in list(in_work.values()):
+                    yield record, _alone(stage, record)
+
+    def _dismiss(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
 
 
 def apply_threads(stage: Stage, found: Iterable[ClipRecord], workers: int) -> Done:
-    """As `apply_all`, in threads of this process: for stages that wait for a server."""
+    """As `Crew.apply_all`, in threads of this process: for stages that wait for a server."""
     with ThreadPoolExecutor(workers) as pool:
         yield from _drain(pool, stage, deque(found), {}, 2 * workers)
 

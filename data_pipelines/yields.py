@@ -30,7 +30,7 @@ class StageYield:
     def __str__(self) -> str:
         """One line for people."""
         reasons = ", ".join(f"{name} {number}" for name, number in self.rejected.items())
-        speed = f", {self.megabytes / self.seconds:.1f} MB/s" if self.seconds > 0.01 else ""
+        speed = f", {self.megabytes / self.seconds:.1f} MB/s" if self.seconds >= 0.5 else ""
         tail = f" ({reasons})" if reasons else ""
         return (
             f"{self.name}: {self.into} in, {self.out} out, {self.share:.0%}{tail},"
@@ -69,7 +69,7 @@ def table(yields: Sequence[StageYield]) -> str:
     """The yield table as text."""
     lines = [f"{'stage':12}{'in':>7}{'out':>7}{'share':>7}{'seconds':>10}{'MB/s':>8}  rejected"]
     for line in yields:
-        speed = f"{line.megabytes / line.seconds:.1f}" if line.seconds > 0.01 else "-"
+        speed = f"{line.megabytes / line.seconds:.1f}" if line.seconds >= 0.5 else "-"
         reasons = ", ".join(f"{name} {number}" for name, number in line.rejected.items())
         lines.append(
             f"{line.name:12}{line.into:7}{line.out:7}{line.share:7.0%}{line.seconds:10.1f}"

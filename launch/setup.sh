@@ -1,8 +1,11 @@
 #!/bin/sh
 # Make .venv with the pinned packages and this package in it; instant when that is done already.
 # usage: launch/setup.sh [LOCK ...]   more lock files to install, e.g. requirements-tpu.lock
+# VENV and LOCK name another place and another first lock file, for what can't live beside the rest.
 set -eu
 cd "$(dirname "$0")/.."
+VENV=${VENV:-.venv}
+LOCK=${LOCK:-requirements.lock}
 
 say() { printf '%s\n' "setup: $*" >&2; }
 
@@ -31,35 +34,35 @@ find_python() {
 # uv is several times faster; it does not read pip's settings, so pip has the last word.
 install() {
     if command -v uv >/dev/null 2>&1 &&
-        uv pip install --quiet --python .venv/bin/python "$@" 2>/dev/null; then
+        uv pip install --quiet --python "$VENV"/bin/python "$@" 2>/dev/null; then
         return
     fi
-    .venv/bin/python -m pip install -qq --disable-pip-version-check "$@"
+    "$VENV"/bin/python -m pip install -qq --disable-pip-version-check "$@"
 }
 
 # One line for each thing that is installed; all of them there means there is nothing to do.
-wanted=$(for file in setup.cfg requirements.lock "$@"; do cksum "$file"; done; pwd)
+wanted=$(for file in setup.cfg "$LOCK" "$@"; do cksum "$file"; done; pwd)
 is_done() {
-    [ -f .venv/.stamp ] && usable .venv/bin/python &&
-        [ -z "$(printf '%s\n' "$wanted" | grep -Fxv -f .venv/.stamp)" ]
+    [ -f "$VENV"/.stamp ] && usable "$VENV"/bin/python &&
+        [ -z "$(printf '%s\n' "$wanted" | grep -Fxv -f "$VENV"/.stamp)" ]
 }
 if is_done; then
     exit 0
 fi
 
 started=$(date +%s)
-if ! usable .venv/bin/python; then
+if ! usable "$VENV"/bin/python; then
     python=$(find_python)
-    say "making .venv with $("$python" --version)"
-    rm -rf .venv
-    "$python" -m venv .venv
+    say "making $VENV with $("$python" --version)"
+    rm -rf "$VENV"
+    "$python" -m venv "$VENV"
 fi
-rm -f .venv/.stamp
-for lock in requirements.lock "$@"; do
+rm -f "$VENV"/.stamp
+for lock in "$LOCK" "$@"; do
     say "installing $lock"
     install --require-hashes --no-deps -r "$lock"
 done
 install --no-deps --no-build-isolation --editable .
-echo $(($(date +%s) - started)) >.venv/setup_seconds
-printf '%s\n' "$wanted" >.venv/.stamp
-say "done in $(cat .venv/setup_seconds) s"
+echo $(($(date +%s) - started)) >"$VENV"/setup_seconds
+printf '%s\n' "$wanted" >"$VENV"/.stamp
+say "done in $(cat "$VENV/setup_seconds") s"

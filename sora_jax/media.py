@@ -360,6 +360,8 @@ def _seek(container: Any, start: float) -> float | None:
         return None
     stream = container.streams.video[0]
     origin = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
+    if container.format.name == "webp_anim":  # it can't seek, and says nothing of it
+        return origin
     for earlier in (0.0, 10.0, start):
         place = int((origin + max(0.0, start - earlier)) / stream.time_base)
         container.seek(place, stream=stream)

@@ -14,13 +14,13 @@ from data_pipelines.records import ClipRecord, Decision
 class Thresholds:
     """Limits on scores; docs/data_pipeline.md says how each was found. A still has no motion."""
 
-    min_motion: float = 1.0
+    min_motion: float = 0.3
     """Percent of the short side a second. Below: a still picture, or only a pointer moves."""
     max_motion: float = 400.0
     """Above: the picture passes in a quarter of a second, and blurs or jumps."""
-    max_static_share: float = 0.5
+    max_static_share: float = 0.8
     """Above: most frames repeat the one before: a screen recording, a slide, a frozen feed."""
-    min_purity: float = 0.35
+    min_purity: float = 0.5
     """Below: the colours jump between two frames, so a cut was missed."""
     min_sharpness: float = 20.0
     """Below: out of focus, or enlarged from a small picture."""

@@ -57,24 +57,25 @@ class Shots:
             return [_shot(record, (0.0, 0.0), ("file", "file"), {"frames": [0, 1]})]
         scan = _scan(record, self.config)
         fps = record.probe.fps
-        fades = find_fades(scan.tiny, scan.cuts, fps, self.config)
+        fades = find_fades(scan.tiny, fps, self.config)
+        # Near black, colours turn wildly: what looks like a cut there belongs to the fade.
+        near = round(self.config.fade_window * fps)
+        cuts = [cut for cut in scan.cuts if not any(a - near < cut < b + near for a, b in fades)]
         shots = []
-        for first, end, kinds in split(len(scan.times), scan.cuts, fades):
+        for first, end, kinds in split(len(scan.times), cuts, fades):
             box = _without_bars(scan.rows[first:end], scan.columns[first:end], self.config.max_bar)
             last = end == len(scan.times)
             until = scan.times[-1] + 1 / fps if last else scan.times[end]
             assert until > scan.times[first], (record.source, first, end)
             facts = {"frames": [first, end], "crop": box}
             shots.append(_shot(record, (scan.times[first], until), kinds, facts))
-        return shots
+        return shots or [record.reject("no_shot", "it is one long fade; no shot is left")]
 
 
 type Fade = tuple[int, int]  # first frame and end
 
 
-def find_fades(
-    tiny: NDArray[np.uint8], cuts: Sequence[int], fps: float, config: ShotsConfig
-) -> list[Fade]:
+def find_fades(tiny: NDArray[np.uint8], fps: float, config: ShotsConfig) -> list[Fade]:
     """Runs of frames in which one picture turns into another, or into or out of black.
 
     `tiny` is T h w, grey. A run that reaches into the window at an end of the file goes to it.
@@ -89,8 +90,6 @@ def find_fades(
     residual = np.abs(middle - (before + after) / 2).mean((1, 2)) / np.maximum(amount, 1e-6)
     is_everywhere = (change > config.fade_change).mean((1, 2)) > 0.5
     is_fade = (amount > config.fade_change) & is_everywhere & (residual < config.fade_residual)
-    for cut in cuts:  # a window with a hard cut in it says nothing
-        is_fade[max(0, cut - 2 * length) : max(0, cut)] = False
     fades: list[Fade] = []
     for index in np.flatnonzero(is_fade) + length:
         if fades and index - fades[-1][1] < length:
@@ -113,7 +112,6 @@ def split(
 ) -> list[tuple[int, int, tuple[str, str]]]:
     """Shots as (first frame, end, kinds of both ends); the frames of fades belong to none."""
     edges = [(cut, cut, "hard") for cut in cuts if 0 < cut < num_frames]
-    edges = [edge for edge in edges if not any(a <= edge[0] <= b for a, b in fades)]
     edges += [(first, end, "fade") for first, end in fades]
     shots, start, kind = [], 0, "file"
     for first, end, next_kind in [*sorted(edges), (num_frames, num_frames, "file")]:

@@ -1,0 +1,1 @@
+"""Measurements that documents and reports quote; each module is a command."""
