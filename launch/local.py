@@ -44,6 +44,7 @@ class Ended:
     code: int  # 0, or that of the first worker that failed
     worker: int | None  # which one it was
     asked: bool  # the supervisor was told to stop
+    silent: tuple[int, ...] = ()  # workers that lived on, stopped, when their peers gave up
 
 
 def supervise(job: Job, say: Callable[[str], None], environment: dict[str, str]) -> int:
@@ -51,25 +52,54 @@ def supervise(job: Job, say: Callable[[str], None], environment: dict[str, str])
     job.workdir.mkdir(parents=True, exist_ok=True)
     failures, newest = 0, newest_checkpoints(job.workdir)
     number = 0
-    while True:
-        began = time.time()
-        ended = _attempt(job, number, environment)
-        reached = newest_checkpoints(job.workdir)
-        _record(job, number=number, began=began, ended=ended, checkpoints=reached)
-        if ended.code == 0 or ended.asked or ended.code in FINAL:
+    with _Asked() as asked:
+        while True:
+            began = time.time()
+            ended = _attempt(job, number, environment, asked)
+            reached = newest_checkpoints(job.workdir)
+            _record(job, number=number, began=began, ended=ended, checkpoints=reached)
             if ended.code:
                 say(_last_lines(job, number, ended))
-            return ended.code
-        say(_last_lines(job, number, ended))
-        if ended.code != PREEMPTED:
-            failures = 1 if reached != newest else failures + 1
-        if failures > job.max_restarts:
-            say(f"{failures} failures without a new checkpoint; not started again")
-            return ended.code
-        pause = min(60.0, job.backoff * 2 ** max(0, failures - 1)) if failures else 0.0
-        say(f"starting again in {pause:g} s (attempt {number + 2})")
-        time.sleep(pause)
-        newest, number = reached, number + 1
+            if ended.code == 0 or ended.asked or ended.code in FINAL:
+                return ended.code
+            if ended.code != PREEMPTED:
+                failures = 1 if reached != newest else failures + 1
+            if failures > job.max_restarts:
+                say(f"{failures} failures without a new checkpoint; not started again")
+                return ended.code
+            pause = min(60.0, job.backoff * 2 ** max(0, failures - 1)) if failures else 0.0
+            say(f"starting again in {pause:g} s (attempt {number + 2})")
+            if asked.within(pause):
+                return 128 + asked.signals[0]
+            newest, number = reached, number + 1
+
+
+class _Asked:
+    """SIGTERM and Ctrl-C to the supervisor: remembered, and passed on to the workers."""
+
+    def __init__(self):
+        self.signals: list[int] = []
+        self.workers: list[subprocess.Popen] = []
+        self._any = threading.Event()
+
+    def __enter__(self) -> "_Asked":
+        self._before = {s: signal.signal(s, self._hear) for s in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def within(self, seconds: float) -> bool:
+        """Wait that long, or less if something is asked."""
+        return self._any.wait(seconds)
+
+    def _hear(self, number: int, _frame: object) -> None:
+        self.signals.append(number)
+        self._any.set()
+        for worker in self.workers:
+            if worker.poll() is None:
+                os.kill(worker.pid, number)
 
 
 def newest_checkpoints(workdir: Path) -> dict[str, int]:
@@ -87,26 +117,19 @@ def log_path(job: Job, number: int, worker: int) -> Path:
     return job.workdir / "launch" / f"attempt-{number + 1}" / f"process-{worker}.log"
 
 
-def _attempt(job: Job, number: int, environment: dict[str, str]) -> Ended:
+def _attempt(job: Job, number: int, environment: dict[str, str], asked: _Asked) -> Ended:
     """Start all workers, wait until one fails or all are done, and leave none behind."""
     address = f"127.0.0.1:{_free_port()}"
     workers: list[subprocess.Popen] = []
     copiers: list[threading.Thread] = []
-    asked: list[int] = []
-
-    def pass_on(signal_number, _frame):
-        asked.append(signal_number)
-        for worker in workers:
-            if worker.poll() is None:
-                os.kill(worker.pid, signal_number)
-
-    before = {s: signal.signal(s, pass_on) for s in (signal.SIGTERM, signal.SIGINT)}
+    asked.workers = workers
     try:
         for index in range(job.processes):
             place = {
                 "SORA_JAX_COORDINATOR": address,
                 "SORA_JAX_PROCESSES": str(job.processes),
                 "SORA_JAX_PROCESS": str(index),
+                "SORA_JAX_SUPERVISOR": str(os.getpid()),
             }
             worker = subprocess.Popen(
                 job.command,
@@ -121,14 +144,12 @@ def _attempt(job: Job, number: int, environment: dict[str, str]) -> Ended:
             log.parent.mkdir(parents=True, exist_ok=True)
             copiers.append(threading.Thread(target=_copy, args=(worker.stdout, log, index == 0)))
             copiers[-1].start()
-        return _wait(job, workers, asked)
+        return _wait(job, workers, asked.signals)
     finally:
         for worker in workers:
             _end_group(worker)
         for copier in copiers:
             copier.join(timeout=5)
-        for signal_number, handler in before.items():
-            signal.signal(signal_number, handler)
 
 
 def _wait(job: Job, workers: list[subprocess.Popen], asked: list[int]) -> Ended:
@@ -141,7 +162,8 @@ def _wait(job: Job, workers: list[subprocess.Popen], asked: list[int]) -> Ended:
             codes = [worker.poll() for worker in workers]
             failed += [i for i, known in enumerate(codes) if known and i not in failed]
             first = next((i for i in failed if codes[i] not in PEER_DIED), failed[0])
-            return Ended(_as_exit_code(codes[first]), first, False)
+            silent = tuple(i for i, worker in enumerate(workers) if _is_stopped(worker))
+            return Ended(_as_exit_code(codes[first]), first, False, silent)
         if all(code is not None for code in codes):
             code = codes[failed[0]] if failed else 0
             return Ended(_as_exit_code(code), failed[0] if failed else None, bool(asked))
@@ -156,6 +178,15 @@ def _as_exit_code(code: int | None) -> int:
     """Shells call death by a signal 128 + its number."""
     assert code is not None
     return 128 - code if code < 0 else code
+
+
+def _is_stopped(worker: subprocess.Popen) -> bool:
+    """Whether it lives but was halted, as by SIGSTOP or a debugger (Linux says so)."""
+    try:
+        fields = Path(f"/proc/{worker.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return False
+    return fields[0] in ("T", "t")
 
 
 def _end_group(worker: subprocess.Popen) -> None:
@@ -183,14 +214,20 @@ def _last_lines(job: Job, number: int, ended: Ended) -> str:
     log = log_path(job, number, ended.worker)
     lines = log.read_text(errors="replace").splitlines()[-_TAIL:]
     shown = "\n".join(f"  {ended.worker}| {line}" for line in lines)
-    return f"process {ended.worker} ended first, with code {ended.code} ({log}):\n{shown}"
+    said = f"process {ended.worker} ended first, with code {ended.code} ({log}):\n{shown}"
+    for worker in ended.silent:
+        said += f"\nprocess {worker} had been stopped (as by SIGSTOP) and said nothing any more"
+    return said
 
 
 def _record(job: Job, *, number: int, began: float, ended: Ended, checkpoints: dict) -> None:
+    now = time.time()
     line = {
+        "event": "end",
         "attempt": number + 1,
         "began": round(began, 3),
-        "seconds": round(time.time() - began, 3),
+        "time": round(now, 3),
+        "seconds": round(now - began, 3),
         "code": ended.code,
         "process": ended.worker,
         "checkpoints": checkpoints,

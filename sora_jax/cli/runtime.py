@@ -1,8 +1,12 @@
 """Settings of the process that must be made before JAX is imported, all in one place."""
 
+import contextlib
 import ctypes
 import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 # Parameters of glibc's mallopt(3).
@@ -27,7 +31,8 @@ COORDINATOR, PROCESSES, PROCESS = (
     "SORA_JAX_PROCESSES",
     "SORA_JAX_PROCESS",
 )
-HEARTBEAT = "SORA_JAXHEARTBEAT_SECONDS"  # after which a silent process is given up
+HEARTBEAT = "SORA_JAX_HEARTBEAT_SECONDS"  # after which a silent process is given up
+SUPERVISOR = "SORA_JAX_SUPERVISOR"  # process id of `launch local`
 
 
 def connect() -> None:
@@ -36,10 +41,14 @@ def connect() -> None:
     JAX then watches for SIGTERM too, so that a run of one process that may be preempted is also
     started this way; a handler of our own would switch that off.
     """
+    if SUPERVISOR in os.environ:
+        supervisor = int(os.environ[SUPERVISOR])
+        threading.Thread(target=_end_with, args=(supervisor,), daemon=True).start()
     if COORDINATOR not in os.environ:
         return
     import jax
 
+    _share_programs()
     address = os.environ[COORDINATOR]
     if address == "auto":
         jax.distributed.initialize()
@@ -55,6 +64,19 @@ def connect() -> None:
     )
 
 
+def _share_programs() -> None:
+    """Let every process of a run on CPUs find the programs that the first one has compiled.
+
+    JAX's key of a program has a fingerprint of the machine in it that on CPUs differs between
+    processes, and only the first process stores programs: the others would compile at each start.
+    Kinds of devices and their assignment stay in the key.
+    """
+    from jax._src import cache_key
+
+    if os.environ.get("JAX_PLATFORMS") == "cpu" and hasattr(cache_key, "_hash_devices"):
+        cache_key._hash_accelerator_config = cache_key._hash_devices  # type: ignore[assignment]
+
+
 def leave(code: int) -> int:
     """How a command ends: `code` is given back, or ends the process here if it is one of several.
 
@@ -65,6 +87,16 @@ def leave(code: int) -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _end_with(supervisor: int) -> None:
+    """End this session once its supervisor is gone: nobody else would, and nobody would know."""
+    while os.getppid() == supervisor:
+        time.sleep(1)
+    with contextlib.suppress(OSError):  # its pipe is gone too
+        sys.stderr.write("sora-jax: the supervisor is gone; ending with it\n")
+        sys.stderr.flush()
+    os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def cache_directory() -> Path:

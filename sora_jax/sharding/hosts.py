@@ -1,11 +1,17 @@
 """Several processes as one run: what one does for all, and what all must have."""
 
-from collections.abc import Callable
+import itertools
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from orbax.checkpoint import multihost as coordination
+
+_LONGEST_WAIT = 7 * 24 * 3600.0  # seconds; whoever waits has a watchdog, and a dead peer ends it
+_meetings = itertools.count()  # all processes meet in the same order, so that names agree
 
 
 def is_first() -> bool:
@@ -32,16 +38,35 @@ def first_then_all[T](work: Callable[[], T], name: str) -> T:
 
 
 def barrier(name: str) -> None:
-    """Until all processes are here."""
+    """Until all processes are here, however long the slowest takes.
+
+    By JAX's coordination service and not by a collective: those give up after 30 s on CPUs.
+    """
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
+        wait = coordination.get_barrier_sync_fn()
+        wait(key=f"{next(_meetings)}: {name}", timeout_ms=int(_LONGEST_WAIT * 1000))
 
 
 def all_agree(is_good: bool) -> bool:
     """Whether it is good on every process; all get the same answer."""
     if jax.process_count() == 1:
         return is_good
+    barrier("agree")
     return bool(np.all(multihost_utils.process_allgather(np.asarray(is_good))))
+
+
+def share(name: str, values: Sequence[float]) -> list[list[float]]:
+    """Tell the others some numbers; gives what each process said last, in order.
+
+    By the coordination service: nobody waits and no device is asked. A process that has not said
+    anything yet is left out.
+    """
+    index, count = place()
+    if count == 1:
+        return [list(values)]
+    client = coordination.get_jax_distributed_client()
+    client.key_value_set(f"{name}/{index:06d}", json.dumps(list(values)), allow_overwrite=True)
+    return [json.loads(said) for _, said in sorted(client.key_value_dir_get(f"{name}/"))]
 
 
 def fetch(tree: Any) -> Any:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -145,6 +146,55 @@ time.sleep(600)
     code, _, attempts = start(tmp_path, body, processes=2)
     assert code == 42
     assert len(attempts) == 1
+
+
+def test_sigterm_between_two_attempts_ends_the_job(tmp_path):
+    """It waits to start again, and there is nobody to pass it on to."""
+
+    def ask():
+        while not (tmp_path / "attempts.jsonl").exists():
+            time.sleep(0.02)
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=ask, daemon=True).start()
+    began = time.monotonic()
+    code, _, attempts = start(tmp_path, "sys.exit(5)", backoff=60.0)
+    assert code == 128 + signal.SIGTERM
+    assert len(attempts) == 1
+    assert time.monotonic() - began < 50
+
+
+WORKER = """
+import os, pathlib, subprocess, sys, time
+from sora_jax.cli import runtime
+del os.environ["SORA_JAX_COORDINATOR"]
+runtime.connect()
+child = subprocess.Popen(["sleep", "600"])
+pathlib.Path(sys.argv[1], "pids").write_text(f"{os.getpid()} {child.pid}")
+time.sleep(600)
+"""
+SUPERVISOR = """
+import os, pathlib, sys
+from launch import local
+here = pathlib.Path(sys.argv[1])
+job = local.Job(command=[sys.executable, "-c", sys.argv[2], str(here)], workdir=here)
+local.supervise(job, print, dict(os.environ))
+"""
+
+
+def test_a_killed_supervisor_takes_its_workers_with_it(tmp_path):
+    """The worker and what it has started: nobody else would end them."""
+    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISOR, str(tmp_path), WORKER])
+    while not (tmp_path / "pids").exists() or not (tmp_path / "pids").read_text():
+        time.sleep(0.05)
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    supervisor.kill()
+    supervisor.wait()
+    deadline = time.monotonic() + 30
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [pid for pid in pids if is_alive(pid)]
 
 
 def test_workers_that_do_not_stop_are_ended(tmp_path):
