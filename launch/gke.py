@@ -38,8 +38,8 @@ def num_hosts(accelerator: str, topology: str) -> int:
 def job_set(job: GKEJob, command: Sequence[str]) -> dict[str, Any]:
     """The manifest as plain values, for YAML. `command` is what follows `sora-jax`.
 
-    JAX finds the other processes by itself there. Exit code 42 (preempted, saved) restarts without
-    counting; a mistake (2) or a limit (4) ends it.
+    JAX finds the other processes by itself there. A mistake (2) or a limit (4) ends it; any other
+    failure, and a preemption (42), starts all slices again, at most `max_restarts` times.
     """
     kind = ACCELERATORS[job.accelerator]
     hosts = num_hosts(job.accelerator, job.topology)
@@ -87,7 +87,11 @@ def job_set(job: GKEJob, command: Sequence[str]) -> dict[str, Any]:
             "failurePolicy": {
                 "maxRestarts": job.max_restarts,
                 "rules": [
-                    {"action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]},
+                    {
+                        "name": "mistake",
+                        "action": "FailJobSet",
+                        "onJobFailureReasons": ["PodFailurePolicy"],
+                    },
                 ],
             },
             "replicatedJobs": [

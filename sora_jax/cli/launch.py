@@ -120,6 +120,12 @@ def _cluster(args: argparse.Namespace) -> dict[str, Any]:
         checked = subprocess.run(["bash", "-n", str(path)], capture_output=True, text=True)
         if checked.returncode:
             raise RunError(f"{path} is not a script that bash reads: {checked.stderr}")
+    if suffix == "sbatch" and shutil.which("sbatch"):
+        checked = subprocess.run(
+            ["sbatch", "--test-only", str(path)], capture_output=True, text=True
+        )
+        if checked.returncode:
+            raise RunError(f"sbatch would not take {path}: {checked.stderr}")
     if args.dry_run:
         return {"file": str(path), "submit": " ".join([*submit, str(path)])}
     if shutil.which(submit[0]) is None:
@@ -154,7 +160,7 @@ def _slurm(args: argparse.Namespace) -> str:
 def _gke(args: argparse.Namespace) -> str:
     import yaml
 
-    from launch import gke
+    from launch import gke, jobset_schema
 
     if not args.image:
         raise UsageError("gke needs --image, a container that has sora-jax in it")
@@ -167,7 +173,11 @@ def _gke(args: argparse.Namespace) -> str:
         max_restarts=args.max_restarts,
         grace=args.grace,
     )
-    return yaml.safe_dump(gke.job_set(job, args.command), sort_keys=False)
+    text = yaml.safe_dump(gke.job_set(job, args.command), sort_keys=False)
+    wrong = list(jobset_schema.offences(yaml.safe_load(text)))
+    if wrong:
+        raise RunError(f"the JobSet is not one that its schema allows: {'; '.join(wrong[:3])}")
+    return text
 
 
 def _tpu_vm(args: argparse.Namespace) -> str:

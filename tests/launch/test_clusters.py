@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 
-from launch import gke, tpu_vm
+from launch import gke, jobset_schema, tpu_vm
 from launch.flags import ACCELERATORS
 from sora_jax.cli import main
 
@@ -88,6 +88,48 @@ def test_a_job_set_has_a_pod_a_host(capsys, tmp_path):
     assert container["command"] == ["sora-jax", *TRAIN[1:]]
     assert container["resources"]["limits"] == {"google.com/tpu": 4}
     assert all(isinstance(item["value"], str) for item in container["env"])
+
+
+def a_job_set(capsys, tmp_path):
+    _, out, _ = launch(capsys, tmp_path, "gke", "--image", "registry/sora:1")
+    return yaml.safe_load(out.read_text())
+
+
+def test_the_job_set_is_what_its_schema_allows(capsys, tmp_path):
+    assert list(jobset_schema.offences(a_job_set(capsys, tmp_path))) == []
+
+
+def _rule(manifest):
+    return manifest["spec"]["failurePolicy"]["rules"][0]
+
+
+def _work(manifest):
+    return manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda m: _rule(m).pop("name"), "rules[0] has no name"),
+        (lambda m: m["spec"].update(replicas=2), "spec.replicas is no field"),
+        (lambda m: m.update(kind="Job"), "'Job' and not one of JobSet"),
+        (lambda m: _work(m).update(parallelism="4"), "parallelism is '4', which is no int"),
+        (lambda m: _work(m).update(completionMode="indexed"), "not one of Indexed"),
+    ],
+)
+def test_the_schema_sees_what_is_wrong(capsys, tmp_path, spoil, words):
+    manifest = a_job_set(capsys, tmp_path)
+    spoil(manifest)
+    assert any(words in offence for offence in jobset_schema.offences(manifest))
+
+
+def test_sbatch_is_asked_where_there_is_one(capsys, tmp_path, monkeypatch):
+    (tmp_path / "sbatch").write_text("#!/bin/bash\necho 'no such partition' >&2; exit 1\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    code, _, said = launch(capsys, tmp_path, "slurm", "--accelerator", "cpu")
+    assert code == 5
+    assert "no such partition" in said["error"]
 
 
 def test_a_tpu_vm_script_reaches_every_slice(capsys, tmp_path):
