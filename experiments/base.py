@@ -156,6 +156,7 @@ def optimizer(**changes) -> dict:
         "weight_decay": 0.0,
         "clip": 1.0,  # of the global gradient norm
         "state_dtype": "float32",  # of moments: float32 | bfloat16
+        "spike": 0.0,  # bound on the norm in running means of it, 10 say; 0: none
         "ns_steps": 3,  # Newton-Schulz iterations
     } | changes
 
@@ -175,6 +176,8 @@ def loop(**changes) -> dict:
         "max_skipped": 3,  # updates in a row that are not finite, and so are not applied
         "on_skipped": "stop",  # stop | rollback (to the newest checkpoint, with other samples)
         "watchdog": {  # seconds that each may take before the run ends with its stacks; 0: any
+            "init": 3600.0,
+            "restore": 3600.0,
             "compile": 3600.0,
             "step": 900.0,
             "data": 600.0,

@@ -1,12 +1,13 @@
 """Optimizers by name, from optax."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from sora_jax.arrays import Params
 from sora_jax.errors import UsageError
 from sora_jax.train.muon import Spread, muon
 
@@ -23,8 +24,17 @@ class OptimizerConfig:
     b2: float = 0.98  # Adam's second-moment decay
     weight_decay: float = 0.0  # of adamw
     clip: float = 1.0  # bound on the global gradient norm
+    spike: float = 0.0
+    """Bound on the norm as a multiple of its running mean, for batches that would throw the run
+    off; 0: none. A gradient over it is a spike: it is scaled down to the bound and counted."""
     ns_steps: int = 5  # Newton-Schulz iterations of Muon
     state_dtype: Literal["float32", "bfloat16"] = "float32"  # of moments; sums are float32
+
+    def __post_init__(self):
+        if self.spike and self.spike <= 1:
+            raise ValueError(
+                f"spike is {self.spike} mean norms of the gradient; give more than 1, or 0 for none"
+            )
 
 
 def make_optimizer(
@@ -47,7 +57,43 @@ def make_optimizer(
         raise UsageError(f"optimizer {cfg.name!r} is not known; use one of {OPTIMIZERS}")
     if cfg.state_dtype != "float32":
         update = _stored_in(update, cfg.state_dtype)
-    return optax.chain(optax.clip_by_global_norm(cfg.clip), update)
+    spikes = [clip_spikes(cfg.spike)] if cfg.spike else []
+    return optax.chain(*spikes, optax.clip_by_global_norm(cfg.clip), update)
+
+
+class SpikeState(NamedTuple):
+    """What `clip_spikes` knows of the gradients up to now."""
+
+    mean_norm: Any  # () float32: running mean of the norm, spikes at their bound
+    seen: Any  # () int32: gradients
+    spikes: Any  # () int32: of them, over the bound
+
+
+def clip_spikes(factor: float, memory: int = 100) -> optax.GradientTransformation:
+    """Scale a gradient down to `factor` times the running mean of the norm, and count it.
+
+    The mean is over about the last `memory` gradients, each at most at the bound of its time: a
+    spike moves it little, a lasting rise moves it all the way. Until half of them are seen the mean
+    says too little, and nothing is bounded.
+    """
+
+    def init(_params: Params) -> SpikeState:
+        return SpikeState(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+    def update(grads: Params, state: SpikeState, _params: Params | None = None):
+        norm = optax.tree.norm(grads)
+        is_known = state.seen >= memory // 2
+        bound = jnp.where(is_known, factor * state.mean_norm, jnp.inf)
+        is_spike = norm > bound
+        bounded = jnp.minimum(norm, bound)
+        seen = state.seen + 1
+        weight = 1 / jnp.minimum(seen, memory)  # a plain mean at first
+        mean = state.mean_norm + weight * (bounded - state.mean_norm)
+        scale = jnp.where(is_spike, bound / norm, 1.0)
+        grads = jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
+        return grads, SpikeState(mean, seen, state.spikes + is_spike)
+
+    return optax.GradientTransformation(init, update)
 
 
 def _stored_in(tx: optax.GradientTransformation, dtype: str) -> optax.GradientTransformation:

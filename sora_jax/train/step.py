@@ -23,7 +23,7 @@ class TrainStep(Protocol):
         self, state: TrainState, batch: Any, progress: float
     ) -> tuple[TrainState, Metrics]: ...
 
-    def _cache_size(self) -> int: ...  # programs compiled so far, as of `jax.jit`
+    def lower(self, state: TrainState, batch: Any, progress: float) -> Any: ...  # of `jax.jit`
 
 
 def make_train_step(
@@ -52,12 +52,15 @@ def make_train_step(
         skipped = jnp.stack([total + ~finite, jnp.where(finite, 0, in_row + 1)])
         new = state.replace(params=params, ema=ema, opt_state=opt_state)
         kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
-        return kept.replace(step=state.step + 1, skipped=skipped), metrics | {
+        metrics = metrics | {
             "loss": loss,
             "grad_norm": norm,
             "skipped": skipped[0],
             "skipped_in_row": skipped[1],
         }
+        if optimizer.spike:
+            metrics["spikes"] = optax.tree.get(kept.opt_state, "spikes")
+        return kept.replace(step=state.step + 1, skipped=skipped), metrics
 
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
     return cast(TrainStep, jitted)
