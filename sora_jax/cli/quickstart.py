@@ -44,6 +44,12 @@ def add_options(parser: argparse.ArgumentParser, workdir: str) -> None:
         default="offline",
         help="where Weights & Biases writes (offline)",
     )
+    parser.add_argument(
+        "--logger",
+        choices=("wandb", "none"),
+        default="wandb",
+        help="who gets figures and videos beside metrics.jsonl; none: nobody (wandb)",
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -79,7 +85,8 @@ def run_experiment(
             )
         base.scale_minutes(values, args.minutes)
     cfg = config.resolve(ExperimentConfig, values)
-    run = pipeline.open_run(cfg, Path(args.workdir), args.wandb)
+    wandb_mode: Any = "disabled" if args.logger == "none" else args.wandb
+    run = pipeline.open_run(cfg, Path(args.workdir), wandb_mode)
     try:
         trained = pipeline.train(run)
     except Stopped as stop:

@@ -3,14 +3,17 @@
 None of them can end or change a training: what can't be written is kept, or told and given up.
 """
 
-import contextlib
+import functools
 import json
 import logging
 import math
 import os
+import queue
+import secrets
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO, runtime_checkable
 
@@ -18,6 +21,8 @@ import tqdm
 
 type Mode = Literal["offline", "online", "disabled"]
 
+_PATIENCE = 60.0  # seconds that a service gets at the end of a run; half of it at its start
+_BEHIND = 10_000  # lines that may wait for a service
 _SECRET = ("key", "token", "secret", "password")
 
 
@@ -75,66 +80,101 @@ class JsonLines:
 
 
 class Wandb:
-    """Weights & Biases; `mode` is offline, online or disabled."""
+    """Weights & Biases; `mode` is offline or online. A run that goes on keeps its id.
+
+    Where the server can't be reached it writes offline, for `wandb sync` to send. What it can't
+    send at the end within a minute stays on disk as well.
+    """
 
     def __init__(self, directory: Path, name: str, config: dict[str, Any], mode: Mode):
         import wandb  # takes half a second, and only training wants it
 
         self._wandb = wandb
-        self._run = wandb.init(
+        begin = functools.partial(
+            wandb.init,
             dir=str(directory),
             project="sora_jax",
             name=name,
-            mode=mode,
+            id=_kept_id(directory / "wandb" / f"{name}.id"),
             config=redact(config),
-            settings=wandb.Settings(silent=True, console="off"),
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                init_timeout=_PATIENCE / 2,
+                finish_timeout=_PATIENCE,
+                x_graphql_retry_max=3,
+                x_file_stream_retry_max=3,
+                x_file_transfer_retry_max=3,
+            ),
         )
+        try:
+            self._run = begin(mode=mode, resume="allow" if mode == "online" else None)
+        except (wandb.errors.CommError, wandb.errors.UsageError) as error:
+            if mode != "online":
+                raise
+            logging.warning("wandb writes offline from here on (%s)", _first_line(error))
+            self._run = begin(mode="offline")
+        # Steps are a figure like others: wandb's own must rise, and a rolled-back run's do not.
+        self._run.define_metric("*", step_metric="step")
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        self._run.log(values, step=step)
+        self._run.log({"step": step} | values)
 
     def videos(self, step: int, paths: dict[str, Path]) -> None:
-        self._run.log(
-            {name: self._wandb.Video(str(path), format="mp4") for name, path in paths.items()},
-            step=step,
-        )
+        shown = {name: self._wandb.Video(str(path), format="mp4") for name, path in paths.items()}
+        self._run.log({"step": step} | shown)
 
     def close(self) -> None:
         self._run.finish()
 
 
 class Sink:
-    """A writer that may fail: at its first error it is told of and left out."""
+    """A writer that may fail or hang: it works in a thread of its own.
 
-    def __init__(self, name: str, make: Callable[[], Writer]):
-        self._name = name
-        self._writer: Writer | None = None
-        with self._may_fail():
-            self._writer = make()
+    At its first error, or when it has fallen behind, it is told of and left out.
+    """
+
+    def __init__(self, name: str, make: Callable[[], Writer], patience: float = 1.5 * _PATIENCE):
+        self._name, self._patience = name, patience
+        self._is_left_out = False
+        self._work: queue.Queue[Callable[[Writer], None] | None] = queue.Queue(_BEHIND)
+        self._thread = threading.Thread(target=self._run, args=(make,), daemon=True)
+        self._thread.start()
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        with self._may_fail():
-            if self._writer:
-                self._writer.scalars(step, values)
+        self._put(lambda writer: writer.scalars(step, values))
 
     def videos(self, step: int, paths: dict[str, Path]) -> None:
-        with self._may_fail():
-            if self._writer:
-                self._writer.videos(step, paths)
+        self._put(lambda writer: writer.videos(step, paths))
 
     def close(self) -> None:
-        with self._may_fail():
-            if self._writer:
-                self._writer.close()
+        """Wait until it has done its work, but not for ever."""
+        self._put(None)
+        self._thread.join(self._patience)
+        if self._thread.is_alive():
+            self._leave_out(f"it did not finish within {self._patience:g} s")
 
-    @contextlib.contextmanager
-    def _may_fail(self) -> Iterator[None]:
+    def _put(self, work: Callable[[Writer], None] | None) -> None:
+        if not self._is_left_out:
+            try:
+                self._work.put_nowait(work)
+            except queue.Full:
+                self._leave_out(f"it is {_BEHIND} lines behind")
+
+    def _run(self, make: Callable[[], Writer]) -> None:
         try:
-            yield
+            writer = make()
+            while (work := self._work.get()) is not None:
+                work(writer)
+            writer.close()
         except Exception as error:  # whatever a service or its library comes up with
-            self._writer = None
+            self._leave_out(_first_line(error))
+
+    def _leave_out(self, cause: str) -> None:
+        if not self._is_left_out:
+            self._is_left_out = True
             logging.warning(
-                "%s is left out from here on (%s); metrics.jsonl has everything", self._name, error
+                "%s is left out from here on (%s); metrics.jsonl has everything", self._name, cause
             )
 
 
@@ -176,3 +216,15 @@ def redact(config: dict[str, Any]) -> dict[str, Any]:
         else value
         for name, value in config.items()
     }
+
+
+def _kept_id(path: Path) -> str:
+    """The id in the file, which is written if there is none."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(secrets.token_hex(4))
+    return path.read_text()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import threading
 
 import pytest
 
@@ -66,6 +67,11 @@ class Broken:
         self._do("close")
 
 
+class Stuck(Broken):
+    def scalars(self, step, values):
+        threading.Event().wait()
+
+
 @pytest.mark.parametrize("fails", ["scalars", "videos", "close", "nothing"])
 def test_a_sink_that_fails_is_left_out(fails, caplog):
     broken = Broken(fails)
@@ -76,6 +82,18 @@ def test_a_sink_that_fails_is_left_out(fails, caplog):
     order = ["scalars", "videos", "close"]
     assert broken.seen == (order[: order.index(fails) + 1] if fails in order else order)
     assert ("the service is left out" in caplog.text) == (fails in order)
+
+
+def test_a_sink_that_hangs_holds_nobody_up(caplog):
+    sink = writers.Sink("the service", lambda: Stuck(""), patience=0.2)
+    for step in range(writers._BEHIND + 2):
+        sink.scalars(step, {})
+    assert "lines behind" in caplog.text
+    sink.close()
+    sink = writers.Sink("the service", lambda: Stuck(""), patience=0.2)
+    sink.scalars(1, {})
+    sink.close()
+    assert "did not finish within 0.2 s" in caplog.text
 
 
 def test_a_service_that_can_not_be_reached_is_left_out(caplog):
