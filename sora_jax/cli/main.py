@@ -1,7 +1,8 @@
 """The command `sora-jax`: finds the verb, runs it, and turns how it ended into an exit code.
 
 A verb is a module with SUMMARY, EXAMPLE, `add_arguments(parser)` and `run(args) -> dict`; it
-imports what is heavy inside `run`, so that help is instant. The dict goes to standard output, as
+imports what is heavy inside `run`, so that help is instant. The dict (with `exit_code` if that is
+not 0) goes to standard output, as
 one line of JSON with --json; everything else that is printed meanwhile goes to standard error.
 """
 
@@ -90,7 +91,7 @@ def _run(argv: list[str]) -> int:
     for note in result.get("notes", ()):
         print(f"note: {note}", file=sys.stderr)
     print(json.dumps(result) if as_json else _describe(result))
-    return 0
+    return result.get("exit_code", 0)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -154,7 +155,8 @@ def _fail(
 def _describe(result: dict[str, Any]) -> str:
     """A result for people: one line a value that says something."""
     shown = {name: value for name, value in result.items() if value not in (None, "", [])}
-    return "\n".join(f"{name:15} {value}" for name, value in shown.items() if name != "notes")
+    hidden = ("notes", "checks", "exit_code")  # told before, for programs
+    return "\n".join(f"{name:15} {value}" for name, value in shown.items() if name not in hidden)
 
 
 if __name__ == "__main__":

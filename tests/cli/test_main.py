@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from sora_jax import media
+from sora_jax.cli import doctor
 from sora_jax.cli import main as cli
 from sora_jax.errors import LimitError, PolicyError, RunError, UsageError
 from tests.tiny_model import write_tiny
@@ -200,9 +202,46 @@ def test_people_get_lines_instead_of_json(capsys, monkeypatch):
     assert captured.out.split() == ["output", "a.mp4"] and captured.err == "note: n\n"
 
 
-def test_doctor_finds_this_machine(capsys):
-    code, result, _ = run(capsys, "doctor")
+def test_doctor_finds_this_machine(capsys, tmp_path):
+    code, result, err = run(capsys, "doctor", "--skip-self-test", "--workdir", tmp_path / "runs")
     assert code == 0 and result["devices"][0].startswith("cpu") and result["packages"]["jax"]
+    assert {"python", "packages", "devices", "disk", "workdir", "wandb"} <= {
+        check["name"] for check in result["checks"]
+    }
+    for check in result["checks"]:
+        assert f"{check['status']:8} {check['name']}: " in err
+        assert check["status"] == "ok" or check["remedy"]
+
+
+def test_what_doctor_finds_wrong_is_an_error_with_its_remedy(capsys, tmp_path, monkeypatch):
+    """A package out of its range, and a disk without room."""
+    usage = shutil.disk_usage(tmp_path)._replace(free=1 << 20)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda _: ["numpy<1", "nothing>=1"])
+    code, result, err = run(capsys, "doctor", "--skip-self-test", "--workdir", tmp_path)
+    assert code == result["exit_code"] == 5 and result["status"] == "error"
+    found = {check["name"]: check for check in result["checks"]}
+    assert "numpy is " in found["packages"]["found"] and "nothing is absent" in err
+    assert found["packages"]["remedy"] == "run `make setup`"
+    assert "0.0 GiB free" in found["disk"]["found"] and "free some" in found["disk"]["remedy"]
+
+
+def test_a_check_of_doctor_that_fails_is_a_finding(capsys, tmp_path, monkeypatch):
+    def broken():
+        raise OSError("the codec is gone")
+
+    monkeypatch.setattr(doctor, "_embedded", broken)
+    code, result, _ = run(capsys, "doctor", "--skip-self-test", "--workdir", tmp_path)
+    assert code == 5
+    assert "the codec is gone" in result["problems"][-1]
+
+
+@pytest.mark.slow
+def test_doctor_trains_and_samples_a_tiny_model(capsys, tmp_path):
+    code, result, _ = run(capsys, "doctor", "--workdir", tmp_path)
+    assert code == 0, result["problems"]
+    found = {check["name"]: check["status"] for check in result["checks"]}
+    assert [found[name] for name in ("overfit", "checkpoint", "guidance")] == ["ok"] * 3
 
 
 def test_help_is_instant_and_teaches_by_example():
