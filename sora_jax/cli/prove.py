@@ -13,14 +13,21 @@ from sora_jax.eval.sets import load_sets
 from sora_jax.eval.suite import evaluate_toyworld
 from sora_jax.export.bundle import open_model
 from sora_jax.generate.engine import Engine
+from sora_jax.train import goodput
 
 
 def prove(run: pipeline.Run, trained: pipeline.Trained, *, command: str) -> dict[str, Any]:
     """Judge the run's bundle and write report.json, report.html and contact sheets."""
     engine = Engine(open_model(run.workdir / "bundle"))
     run.minutes["eval"] = 0.0  # judged anew each time
+    ledger = goodput.Ledger(run.workdir / goodput.FILE)
+    ledger.enter("evaluate")
     with run.timed("eval"), progress.stages("judging") as tell:
         evaluation = _judge(run, engine, trained.linear_psnr, tell)
+    ledger.write()
+    spent = goodput.summarise(run.workdir)
+    if spent:
+        print(spent.table(), file=sys.stderr)
     achieved = trained.matmul_flops * trained.steps_per_second
     return report.build(
         run.workdir,
@@ -37,6 +44,7 @@ def prove(run: pipeline.Run, trained: pipeline.Trained, *, command: str) -> dict
         command=command,
         fps=run.cfg.data.fps,
         matmul_gflops_f32=trained.matmul_rate / 1e9,
+        goodput=spent.to_json() if spent else None,
     )
 
 

@@ -36,6 +36,7 @@ def render(
         else _section("Overfitted captions", tables.overfit_table(report)),
         *_galleries(examples, fps),
         _section("Curves", '<div class="charts">' + "".join(_charts(curves)) + "</div>"),
+        _section("Time", tables.time_table(report["goodput"])) if report.get("goodput") else "",
         _section("Run", _run(report, config)),
     ]
     body = "\n".join(section for section in sections if section)

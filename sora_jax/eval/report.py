@@ -28,10 +28,12 @@ def build(
     command: str,
     fps: float,
     matmul_gflops_f32: float | None = None,
+    goodput: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write the report of a run directory and give what `report.json` holds.
 
-    `minutes` has the STAGES that ran, `dit` the figures of DIT. Curves come from the directory's
+    `minutes` has the STAGES that ran, `dit` the figures of DIT, `goodput` the shares of the wall
+    time. Curves come from the directory's
     metrics.jsonl and vae/metrics.jsonl and settings from its config.json, where they exist.
     """
     workdir = Path(workdir)
@@ -53,6 +55,7 @@ def build(
                 if name in figures
             },
             "sample_seconds": figures["sample_seconds"],
+            **({"goodput": goodput} if goodput else {}),
             "machine": provenance.describe_machine(matmul_gflops_f32),
             "versions": provenance.versions(),
             "commit": provenance.commit(),

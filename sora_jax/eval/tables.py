@@ -77,6 +77,23 @@ def overfit_table(report: Mapping[str, Any]) -> str:
     )
 
 
+def time_table(goodput: Mapping[str, Any]) -> str:
+    """Where the wall time of all attempts of a run went."""
+    words = {
+        "init": "setting up, data, restoring", "compile": "compiling", "data": "waiting for data",
+        "step": "steps", "save": "saving", "evaluate": "evaluation and samples",
+        "lost": "lost: done again", "idle": "idle between attempts",
+    }  # fmt: skip
+    rows = [
+        f'<tr><th scope="row">{html.escape(words.get(name, name))}</th>'
+        f'<td class="number">{share:.1%}</td>'
+        f'<td class="number">{goodput["seconds"][name] / 60:.1f} min</td></tr>'
+        for name, share in goodput["shares"].items()
+    ]
+    attempts, lost = goodput["attempts"], goodput["lost_steps"]
+    return _table(("", "share", "time"), rows) + f"<p>Attempts: {attempts}; steps lost: {lost}.</p>"
+
+
 def _attributes(rows: Mapping[str, Row], chance: Mapping[str, float] | None) -> str:
     columns = [key for key in ATTRIBUTES if any(key in row for row in rows.values())]
     lines = []

@@ -17,9 +17,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from sora_jax import config
 from sora_jax.errors import RunError, UsageError
 from sora_jax.sharding import hosts
-from sora_jax.train.digest import digests, path_name
+from sora_jax.train import digest
 
 KEEP = 2
 _ROOM = 1.2  # free bytes asked for, over the bytes of a state
@@ -40,12 +41,21 @@ class _Damaged(Exception):
 class Checkpoints:
     """Saves in the background, keeps the newest two, restores onto any mesh.
 
-    `about` (JSON values: settings, versions) is stored with every checkpoint, for people.
+    `settings` and `versions` (JSON values) are stored with every checkpoint. A checkpoint of other
+    settings is not restored, but for fields with one of `may_differ` in their name.
     """
 
-    def __init__(self, directory: Path, about: dict[str, Any] | None = None):
+    def __init__(
+        self,
+        directory: Path,
+        settings: dict[str, Any] | None = None,
+        versions: dict[str, str] | None = None,
+        may_differ: tuple[str, ...] = (),
+    ):
         self._directory = directory.absolute()
-        self._about = about or {}
+        # As they are once they have been written and read.
+        self._settings = json.loads(json.dumps(settings or {}))
+        self._versions, self._may_differ = versions or {}, may_differ
         self._wanted: int | None = None  # step of the newest save that was asked for
         self._open()
 
@@ -92,7 +102,7 @@ class Checkpoints:
         """(state, position) of the newest good step, every leaf where `shardings` says.
 
         Damaged steps are renamed to STEP.damaged. Raises UsageError for a checkpoint of other
-        shapes or dtypes, RunError if no step is good.
+        shapes, dtypes or settings, RunError if no step is good.
         """
         causes = []
         for step in sorted(self._manager.all_steps(), reverse=True):
@@ -137,8 +147,11 @@ class Checkpoints:
         record = {
             "position": dataclasses.asdict(position),
             "leaves": _describe(state),
-            "digests": digests(state),
-            "about": self._about,
+            "digests": digest.digests(state),
+            "digest_format": digest.FORMAT,
+            "settings": self._settings,
+            "settings_sha256": _hash(self._settings),
+            "versions": self._versions,
         }
         return record | {"sha256": _hash(record)}
 
@@ -147,7 +160,9 @@ class Checkpoints:
         record = dict(read["record"])
         if record.pop("sha256", None) != _hash(record):
             raise _Damaged("its record does not have the hash that it had")
-        _check_same(self._directory / str(step), record["leaves"], _describe(abstract))
+        place = self._directory / str(step)
+        _check_same(place, record["leaves"], _describe(abstract))
+        self._check_settings(place, record.get("settings", {}))  # none before they were kept
         target = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             abstract,
@@ -155,11 +170,24 @@ class Checkpoints:
         )
         args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
         state = self._manager.restore(step, args=args)["state"]
-        found = digests(state)
+        if record.get("digest_format") != digest.FORMAT:
+            logging.warning("checkpoint %d has digests of another version: not checked", step)
+            return state, Position(**record["position"])
+        found = digest.digests(state)
         changed = [name for name, value in record["digests"].items() if found[name] != value]
         if changed:
             raise _Damaged(f"{changed[0]} and {len(changed) - 1} more do not have their digest")
         return state, Position(**record["position"])
+
+    def _check_settings(self, place: Path, stored: dict[str, Any]) -> None:
+        if not self._settings or not stored:
+            return
+        for found in config.difference(stored, self._settings):
+            if not any(part in found.field for part in self._may_differ):
+                raise UsageError(
+                    f"{place} is of a run with other settings: {found}; use its config or another "
+                    "--workdir"
+                )
 
     def _set_aside(self, step: int, cause: str) -> None:
         logging.warning("set aside a damaged checkpoint, %s", cause)
@@ -174,7 +202,7 @@ class Checkpoints:
 def _describe(tree: Any) -> dict[str, list]:
     """Shape and dtype of each leaf, by its path."""
     return {
-        path_name(path): [list(leaf.shape), np.dtype(leaf.dtype).name]
+        digest.path_name(path): [list(leaf.shape), np.dtype(leaf.dtype).name]
         for path, leaf in jax.tree.leaves_with_path(tree)
     }
 

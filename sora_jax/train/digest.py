@@ -14,12 +14,14 @@ import numpy as np
 
 from sora_jax.arrays import Array
 
+FORMAT = 2  # digests of another one can't be compared
 _SALTS = (0x9E3779B1, 0x85EBCA77)  # one for each sum
+_STRIDES = (0x27D4EB2F, 0x165667B1, 0x9E3779B1, 0xC2B2AE3D, 0x2545F491, 0x5BD1E995)  # odd, by dim
 
 
 def digests(tree: Any) -> dict[str, list[int]]:
     """Two 32-bit numbers for each leaf, by its path; computed where the leaves live."""
-    sums = jax.device_get(_digests(tree))
+    sums = jax.device_get(jax.tree.map(_pair, tree))
     return {
         path_name(path): [int(word) for word in value]
         for path, value in jax.tree.leaves_with_path(sums)
@@ -31,18 +33,22 @@ def path_name(path: tuple) -> str:
     return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
-@jax.jit
-def _digests(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.stack([_sum(leaf, salt) for salt in _SALTS]), tree)
+def array_digest(array: Array) -> Array:
+    """One 32-bit number for an array, for use under jit; the same on every mesh."""
+    return _pair(array)[0]
 
 
-def _sum(leaf: Array, salt: int) -> Array:
+@jax.jit  # of one leaf: leaves of one shape share a program
+def _pair(leaf: Array) -> Array:
     words = _words(leaf)
-    place = jnp.full(words.shape, salt, jnp.uint32)
+    place = jnp.zeros(words.shape, jnp.uint32)
     for dim in range(words.ndim):
         index = jax.lax.broadcasted_iota(jnp.uint32, words.shape, dim)
-        place = _mix(place + index * jnp.uint32(0x27D4EB2F) + jnp.uint32(dim))
-    return jnp.sum(words * (place | 1), dtype=jnp.uint32)
+        place = place + index * jnp.uint32(_STRIDES[dim])
+    sums = [
+        jnp.sum(words * (_mix(place ^ jnp.uint32(salt)) | 1), dtype=jnp.uint32) for salt in _SALTS
+    ]
+    return jnp.stack(sums)
 
 
 def _words(leaf: Array) -> Array:

@@ -21,7 +21,8 @@ from sora_jax.sharding import mesh as meshes
 from sora_jax.train.checkpoint import Checkpoints, Position
 from sora_jax.train.state import TrainState
 from sora_jax.train.step import TrainStep
-from sora_jax.train.watchdog import Watchdog, WatchdogConfig
+from sora_jax.train.stragglers import Slowest
+from sora_jax.train.watchdog import Watchdog, WatchdogConfig, unwatched
 from sora_jax.train.writers import Writer
 
 
@@ -70,6 +71,7 @@ class Hooks:
     evaluate: Callable[[TrainState], dict[str, float]] | None = None
     samples: Callable[[int, TrainState], dict] | None = None  # -> video files by name
     writers: Sequence[Writer] = ()
+    watch: Watchdog = dataclasses.field(default_factory=unwatched)
 
 
 @dataclasses.dataclass
@@ -113,62 +115,91 @@ def fit(
 ) -> Result:
     """Train until the clock says 1.
 
-    Raises Stopped after Ctrl-C, Preempted after SIGTERM to one of several processes, and RunError
-    after too many updates that are not finite; in all cases a good state is on disk.
+    Raises Stopped after Ctrl-C, Preempted after SIGTERM to any process, and RunError after too many
+    updates that are not finite; in all cases a good state is on disk.
     """
     step = int(state.step)
     progress = clock(step)
     began, timed_from, beside = None, step, 0.0
     log = _Log(cfg, hooks.writers, int(state.skipped[0]))
-    watch = Watchdog(cfg.watchdog)
+    watch, slowest = hooks.watch, Slowest()
+    update = _Update(step_fn, watch)
+    watch.ledger.write(step)
 
-    with _stop_on_interrupt() as stop, contextlib.closing(watch):
+    with _stop_when_asked() as stop:
         while progress < 1:
             watch.enter("data")
-            batch = meshes.put_batch(mesh, next(batches))
-            watch.enter("compile" if began is None else "step")
-            state, metrics = step_fn(state, batch, progress)
+            with slowest.timed():
+                batch = meshes.put_batch(mesh, next(batches))
+            state, metrics = update(state, batch, progress)
             step += 1
             progress = clock(step)
 
-            if began is None:  # the first step compiles
+            if began is None:  # the first step is slower than the others
                 jax.block_until_ready(metrics)
                 began, timed_from = time.perf_counter(), step
             if step % cfg.log_every == 0 or progress == 1:
                 try:
                     log.write_pending()
                 except _Lost as lost:
+                    watch.enter("restore")
                     state = _roll_back(state, checkpoints, cfg, lost, log.rolled_to)
                     step = log.rolled_to = int(state.step)
                     progress = clock(step)
                     continue  # with the next batches: those that did it are not seen again
-                log.pending = (step, batches.next_batch, metrics | {"progress": progress})
+                figures = {"progress": progress} | slowest.figures()
+                log.pending = (step, batches.next_batch, metrics | figures)
+                watch.ledger.write(step)
             hooks_from = time.perf_counter()
             if step % cfg.eval_every == 0 or progress == 1:
                 jax.block_until_ready(metrics)  # steps under way are not the hooks' time
                 hooks_from = time.perf_counter()
                 watch.enter("evaluate")
                 _run_hooks(hooks, step, state)
-            watch.enter("save")
             # A run that is complete is saved below, so that it is found complete.
             if step % cfg.checkpoint_every == 0 and progress < 1:
+                watch.enter("save")
                 checkpoints.save(step, state, Position(batches.next_batch, progress))
             beside += time.perf_counter() - hooks_from
-            is_wanted_back = hosts.is_wanted_back(step)
+            is_wanted_back = hosts.is_wanted_back(step) or stop.is_wanted_back
             if (stop.requested or is_wanted_back) and progress < 1:
                 log.write_pending()
+                watch.enter("save")
                 checkpoints.save(step, state, Position(batches.next_batch, progress))
                 checkpoints.wait()
+                watch.ledger.write(step)
                 ending = Preempted if is_wanted_back else Stopped
                 raise ending(f"stopped at step {step}, {progress:.0%}; the same command goes on")
-        watch.enter("save")
         log.write_pending()
         rate = (
             0.0 if began is None else (step - timed_from) / (time.perf_counter() - began - beside)
         )
+        watch.enter("save")
         checkpoints.save(step, state, Position(batches.next_batch, progress))
         checkpoints.wait()
-    return Result(state, step, rate, step_fn._cache_size())
+        watch.ledger.write(step)
+    return Result(state, step, rate, update.compiles)
+
+
+class _Update:
+    """The train step, compiled for each shape of batch that comes."""
+
+    def __init__(self, step_fn: TrainStep, watch: Watchdog):
+        self._step_fn, self._watch = step_fn, watch
+        self._programs: dict[tuple, Callable] = {}
+
+    @property
+    def compiles(self) -> int:
+        return len(self._programs)
+
+    def __call__(self, state: TrainState, batch: Any, progress: float) -> tuple[TrainState, dict]:
+        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(batch))
+        if shapes not in self._programs:
+            self._watch.enter("compile")
+            self._programs[shapes] = self._step_fn.lower(state, batch, progress).compile()
+            hosts.barrier("compiled")  # an update waits for its peers only so long
+        self._watch.enter("step")
+        return self._programs[shapes](state, batch, progress)
 
 
 def _run_hooks(hooks: Hooks, step: int, state: TrainState) -> None:
@@ -198,6 +229,7 @@ class _Log:
         self.pending: tuple[int, int, dict] | None = None  # step, next batch, metrics
         self.rolled_to: int | None = None  # step of the last roll-back
         self._cfg, self._writers, self._skipped = cfg, writers, skipped
+        self._spikes: int | None = None  # not known before the first line
 
     def write_pending(self) -> None:
         """Write what is due. Raises _Lost."""
@@ -216,6 +248,16 @@ class _Log:
                 total,
             )
         self._skipped = total
+        spikes = int(values.get("spikes", 0))
+        if self._spikes is not None and spikes > self._spikes:
+            logging.warning(
+                "%d gradients by step %d were spikes and were scaled down to their bound (%d in "
+                "all)",
+                spikes - self._spikes,
+                step,
+                spikes,
+            )
+        self._spikes = spikes
         if in_row >= self._cfg.max_skipped:
             rows = self._cfg.batch_size
             raise _Lost(
@@ -251,25 +293,31 @@ def _roll_back(
 @dataclasses.dataclass
 class _Stop:
     requested: bool = False
+    is_wanted_back: bool = False  # it was SIGTERM
 
 
 @contextlib.contextmanager
-def _stop_on_interrupt():
-    """Turn the first Ctrl-C into a request to stop after the step; the second one interrupts."""
+def _stop_when_asked():
+    """Turn Ctrl-C and SIGTERM into a request to stop after the step; a second one interrupts.
+
+    SIGTERM is JAX's own business where its distributed service runs: a handler would disable it.
+    """
     stop = _Stop()
 
-    def handle(_signal, _frame):
+    def handle(number, _frame):
         if stop.requested:
             raise KeyboardInterrupt
-        stop.requested = True
+        stop.requested, stop.is_wanted_back = True, number == signal.SIGTERM
         logging.warning("stopping after this step; press Ctrl-C again to stop at once")
 
+    ours = [signal.SIGINT] + [signal.SIGTERM] * (not jax.distributed.is_initialized())
     try:
-        before = signal.signal(signal.SIGINT, handle)
+        before = {number: signal.signal(number, handle) for number in ours}
     except ValueError:  # not the main thread: the caller's own business
         yield stop
         return
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

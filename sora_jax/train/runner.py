@@ -1,5 +1,6 @@
 """One run of the loop: set-up and resume. The same for every model."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 from collections.abc import Callable, Sequence
@@ -13,12 +14,17 @@ from sora_jax import config
 from sora_jax.arrays import Params
 from sora_jax.errors import UsageError
 from sora_jax.models import network
+from sora_jax.sharding import hosts
 from sora_jax.sharding import mesh as meshes
-from sora_jax.train import loop, state, step
+from sora_jax.train import goodput, loop, state, step
 from sora_jax.train.checkpoint import Checkpoints, Position
 from sora_jax.train.objectives import LossFn
 from sora_jax.train.optimizer import OptimizerConfig, make_optimizer
+from sora_jax.train.watchdog import Watchdog
 from sora_jax.train.writers import Writer
+
+# How a run is done, not what it is; latents are measured, on another machine in other last bits.
+MAY_DIFFER = ("loop.watchdog.", "loop.accumulate", ".attention.", "model.latents.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,15 +94,24 @@ def run(
     if not plan.loop.steps and jax.process_count() > 1:
         raise UsageError("loop.steps is 0 (a length in minutes) on several hosts; give the steps")
     workdir.mkdir(parents=True, exist_ok=True)
-    checkpoints = Checkpoints(workdir / "checkpoints", _about(plan))
-    built = build(plan, mesh)
-    if checkpoints.latest is None:
-        start, position = built.fresh(), Position()
-    else:
-        start, position = checkpoints.restore(built.abstract, built.shardings)
-    batches.seek(position.next_batch)
-    opened = writers(position.progress) if position.progress < 1 else []
-    try:
+    ledger = goodput.Ledger(workdir / goodput.FILE if hosts.is_first() else None)
+    with contextlib.ExitStack() as closing:
+        watch = closing.enter_context(contextlib.closing(Watchdog(plan.loop.watchdog, ledger)))
+        watch.enter("init")
+        checkpoints = Checkpoints(
+            workdir / "checkpoints", _settings(plan), _versions(), may_differ=MAY_DIFFER
+        )
+        closing.callback(checkpoints.close)
+        built = build(plan, mesh)
+        if checkpoints.latest is None:
+            start, position = built.fresh(), Position()
+        else:
+            watch.enter("restore")
+            start, position = checkpoints.restore(built.abstract, built.shardings)
+        batches.seek(position.next_batch)
+        opened = writers(position.progress) if position.progress < 1 else []
+        for writer in opened:
+            closing.callback(writer.close)
         return loop.fit(
             built.step_fn,
             start,
@@ -105,20 +120,19 @@ def run(
             clock=loop.Clock(plan.loop, position.progress),
             mesh=mesh,
             checkpoints=checkpoints,
-            hooks=dataclasses.replace(hooks, writers=opened),
+            hooks=dataclasses.replace(hooks, writers=opened, watch=watch),
         )
-    finally:
-        for writer in opened:
-            writer.close()
-        checkpoints.close()
 
 
-def _about(plan: Plan) -> dict[str, Any]:
+def _settings(plan: Plan) -> dict[str, Any]:
     """What a checkpoint says of the run that it belongs to."""
-    packages = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
     return {
         "model": config.to_dict(plan.model),
         "optimizer": config.to_dict(plan.optimizer),
         "loop": config.to_dict(plan.loop),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
     }
+
+
+def _versions() -> dict[str, str]:
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+    return {name: importlib.metadata.version(name) for name in packages}

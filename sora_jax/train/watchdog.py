@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from sora_jax.train.goodput import Ledger
+
 EXIT_CODE = 75  # told apart from a crash by whoever starts the run again
 
 
@@ -19,7 +21,9 @@ EXIT_CODE = 75  # told apart from a crash by whoever starts the run again
 class WatchdogConfig:
     """Longest time in seconds of each thing that the loop does; 0: no limit."""
 
-    compile: float = 3600.0  # with the first step
+    init: float = 3600.0  # parameters and the optimizer's state are made
+    restore: float = 3600.0  # the newest checkpoint is read and checked
+    compile: float = 3600.0  # also the wait for the slowest process to have done so
     step: float = 900.0  # also the wait for the steps that are under way
     data: float = 600.0
     save: float = 1800.0
@@ -32,10 +36,19 @@ class WatchdogConfig:
 
 
 class Watchdog:
-    """Say what begins with `enter`; `close` when nothing can hang any more."""
+    """Say what begins with `enter`; `close` when nothing can hang any more.
 
-    def __init__(self, cfg: WatchdogConfig, end: Callable[[str], None] | None = None):
+    What is said goes into the ledger too: it counts the time.
+    """
+
+    def __init__(
+        self,
+        cfg: WatchdogConfig,
+        ledger: Ledger | None = None,
+        end: Callable[[str], None] | None = None,
+    ):
         self._limits = dataclasses.asdict(cfg)
+        self.ledger = ledger or Ledger(None)
         self._end = end or _end
         self._doing: tuple[str, float] | None = None  # and when it began
         self._closed = threading.Event()
@@ -48,6 +61,7 @@ class Watchdog:
         """What came before is over, `name` (a field of the config) begins."""
         assert name in self._limits, name
         self._doing = (name, time.monotonic())
+        self.ledger.enter(name)
 
     def close(self) -> None:
         self._closed.set()
@@ -65,6 +79,11 @@ class Watchdog:
                     f"(loop.watchdog.{name}); the stacks of all threads are above"
                 )
                 return
+
+
+def unwatched() -> Watchdog:
+    """A watchdog without limits."""
+    return Watchdog(WatchdogConfig(**{f.name: 0.0 for f in dataclasses.fields(WatchdogConfig)}))
 
 
 def _end(message: str) -> None:

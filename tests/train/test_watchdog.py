@@ -34,7 +34,7 @@ def test_a_hung_process_ends_with_its_stacks():
 def test_only_the_present_section_counts():
     """Many short sections add up to more than the limit, and nothing happens; then one is long."""
     ends = []
-    watch = Watchdog(WatchdogConfig(step=0.4, data=0.0), ends.append)
+    watch = Watchdog(WatchdogConfig(step=0.4, data=0.0), end=ends.append)
     for _ in range(8):
         watch.enter("step")
         time.sleep(0.1)
@@ -48,7 +48,7 @@ def test_only_the_present_section_counts():
 
 def test_a_closed_watchdog_sleeps():
     ends = []
-    watch = Watchdog(WatchdogConfig(step=0.1), ends.append)
+    watch = Watchdog(WatchdogConfig(step=0.1), end=ends.append)
     watch.enter("step")
     watch.close()
     time.sleep(0.4)

@@ -1,26 +1,52 @@
-"""A training run of seconds for tests of several processes, with a fault on demand.
+"""A training run of seconds for tests of several processes, with faults on demand.
 
-    python -m tests.train.worker WORKDIR [--steps N] [--fault KIND:BATCH:PROCESS]
+    python -m tests.train.worker WORKDIR [--steps N] [--fault KIND:BATCH:PROCESS] ...
 
-Writes `ids-PROCESS.jsonl` (sample ids of each batch that this process was given) and, at the end,
-`digests.json` of the whole state. A fault happens once: its marker lies in WORKDIR.
+Writes, in WORKDIR: `pid-PROCESS`; `ids-PROCESS.jsonl`, the sample ids of each batch that this
+process was given; `states.jsonl`, the digest of the whole state after each step; `metrics.jsonl`
+with the loss and the digests of noise and sigma as the update drew them; at the end,
+`digests.json` of every leaf. A fault happens once: its marker lies in WORKDIR.
 """
 
 import argparse
+import contextlib
+import dataclasses
+import hashlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
+
+LEARNED = ("params", "ema", "opt_state")  # what a bad update must not reach
+FAULTS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM}
+
+
+class Spinning:
+    """An array whose reader, once told so, never comes back: a data thread in an endless loop."""
+
+    def __init__(self, array):
+        self._array, self.is_on = array, False
+        self.shape = array.shape
+
+    def __len__(self):
+        return len(self._array)
+
+    def __getitem__(self, index):
+        while self.is_on:
+            pass
+        return self._array[index]
 
 
 class Faulty:
     """Batches that are logged, and before one of which something goes wrong."""
 
-    def __init__(self, rows, workdir: Path, fault: str, process: int):
-        self._rows, self._workdir, self._process = rows, workdir, process
-        self._kind, batch, target = (fault or "none:-1:-1").split(":")
+    def __init__(self, rows, args, process: int, spinning: Spinning):
+        self._rows, self._args, self._process, self._spinning = rows, args, process, spinning
+        self._log = args.workdir / f"ids-{process}.jsonl"
+        self._kind, batch, target = args.fault.split(":")
         self._batch, self._target = int(batch), int(target)
 
     @property
@@ -28,39 +54,99 @@ class Faulty:
         return self._rows.next_batch
 
     def seek(self, step):
-        self._rows.seek(step)
+        if self._args.tamper != "data":  # else: an iterator that is not restored
+            self._rows.seek(step)
 
     def __next__(self):
-        marker = self._workdir / "fault-happened"
         index = self._rows.next_batch
+        marker = self._args.workdir / "fault-happened"
         if (index, self._process) == (self._batch, self._target) and not marker.exists():
             marker.write_text(self._kind)
-            go_wrong(self._kind)
+            self._go_wrong(self._kind)
+        order = self._args.workdir / f"order-{self._process}"  # a fault from outside
+        if order.exists():
+            kind = order.read_text()
+            order.unlink()
+            self._go_wrong(kind)
+        time.sleep(self._args.pace)
         batch = next(self._rows)
-        with (self._workdir / f"ids-{self._process}.jsonl").open("a") as file:
+        with self._log.open("a") as file:
             ids = [int(i) for i in batch["sample_id"].ravel()]
             file.write(json.dumps({"batch": index, "ids": ids}) + "\n")
-        return batch
+        return self._poison(index, batch)
+
+    def _go_wrong(self, kind):
+        if kind == "exception":
+            raise RuntimeError("a planted exception")
+        if kind == "hang":
+            time.sleep(3600)
+        if kind == "spin":
+            self._spinning.is_on = True
+        if kind in FAULTS:
+            os.kill(os.getpid(), FAULTS[kind])
+
+    def _poison(self, index, batch):
+        """No numbers in this process's rows of the chosen batches, each time they are read."""
+        import numpy as np
+
+        first, last, target = map(int, self._args.poison.split(":"))
+        every = self._args.poison_every
+        is_bad = first <= (index % every if every else index) <= last
+        if not is_bad or self._process != target:
+            return batch
+        return batch | {"tokens": np.full_like(batch["tokens"], np.nan)}
 
 
-def go_wrong(kind: str) -> None:
-    """Do to this process what `kind` says."""
-    if kind == "exception":
-        raise RuntimeError("a planted exception")
-    if kind == "hang":
-        time.sleep(3600)
-    number = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM}[kind]
-    os.kill(os.getpid(), number)
-
-
-def main() -> int:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("workdir", type=Path)
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--fault", default="")
-    parser.add_argument("--limit", type=float, default=0.0, help="seconds a batch may take")
-    args = parser.parse_args()
+    parser.add_argument("--checkpoint-every", type=int, default=2)
+    parser.add_argument("--fault", default="none:-1:-1", help="KIND:BATCH:PROCESS")
+    parser.add_argument("--limit", type=float, default=0.0, help="seconds for data and steps")
+    parser.add_argument("--pace", type=float, default=0.0, help="seconds that a batch takes")
+    parser.add_argument("--poison", default="-1:-2:0", help="FIRST:LAST:PROCESS: batches of NaN")
+    parser.add_argument("--poison-every", type=int, default=0, help="of every so many batches")
+    parser.add_argument("--mesh", default="1,-1,1,1", help="data,fsdp,context,tensor")
+    parser.add_argument("--tamper", default="", help="data | key: not as it was after a restart")
+    parser.add_argument("--child", action="store_true", help="have a child process, as decoders do")
+    return parser.parse_args()
 
+
+def plan_of(args):
+    """The tiny plan; its update also gives digests of the noise and sigma that it drew."""
+    import jax
+
+    from sora_jax.train import dit_run, objectives
+    from sora_jax.train.digest import array_digest
+    from sora_jax.train.watchdog import WatchdogConfig
+    from tests.train.helpers import tiny_training
+
+    cfg = tiny_training(
+        steps=args.steps,
+        checkpoint_every=args.checkpoint_every,
+        eval_every=1,
+        watchdog=WatchdogConfig(data=args.limit, step=args.limit),
+    )
+    plan = dit_run._plan(cfg)
+
+    def make_loss(mesh):
+        plain = plan.make_loss(mesh)
+
+        def loss_fn(params, batch, key):
+            loss, metrics = plain(params, batch, key)
+            draws = jax.vmap(lambda row: objectives._draw(row, key, cfg.diffusion))(batch)
+            names = ("noise", "sigma", "known")
+            found = {f"{name}_digest": array_digest(getattr(draws, name)) for name in names}
+            return loss, metrics | found
+
+        return loss_fn
+
+    return cfg, dataclasses.replace(plan, make_loss=make_loss)
+
+
+def main() -> int:
+    args = parse()
     from sora_jax.cli import runtime
 
     runtime.prepare()
@@ -69,24 +155,41 @@ def main() -> int:
     from sora_jax.sharding import hosts
     from sora_jax.sharding import mesh as meshes
     from sora_jax.train import dit_run, loop, runner, writers
+    from sora_jax.train.checkpoint import Checkpoints
     from sora_jax.train.digest import digests
-    from sora_jax.train.watchdog import WatchdogConfig
-    from tests.train.helpers import TOKENIZER, tiny_clips, tiny_training
+    from tests.train.helpers import TOKENIZER, tiny_clips
 
-    cfg = tiny_training(
-        steps=args.steps, checkpoint_every=2, watchdog=WatchdogConfig(data=args.limit)
-    )
-    rows = dit_run.make_rows(cfg, tiny_clips(), TOKENIZER, seed=0)
     process, _ = hosts.place()
+    (args.workdir / f"pid-{process}").write_text(str(os.getpid()))
+    if args.child:
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+    cfg, plan = plan_of(args)
+    clips = tiny_clips()
+    spinning = Spinning(clips.latents)
+    rows = dit_run.make_rows(cfg, dataclasses.replace(clips, latents=spinning), TOKENIZER, seed=0)
+    states = (args.workdir / "states.jsonl").open("a") if hosts.is_first() else None
+
+    def log_state(state):
+        found = digests(state)
+        if states:
+            learned = {k: v for k, v in found.items() if k.split(".")[0] in LEARNED}
+            line = {"step": int(state.step), "sha256": sha256(found), "learned": sha256(learned)}
+            states.write(json.dumps(line) + "\n")
+            states.flush()
+        return {}
+
+    if args.tamper == "key":
+        tamper_with_key(Checkpoints)
     record = writers.JsonLines(args.workdir / "metrics.jsonl")
+    axes = dict(zip(meshes.AXES, map(int, args.mesh.split(",")), strict=True))
     try:
         result = runner.run(
-            dit_run._plan(cfg),
-            Faulty(rows, args.workdir, args.fault, process),
+            plan,
+            Faulty(rows, args, process, spinning),
             workdir=args.workdir,
-            mesh=meshes.make_mesh(meshes.MeshConfig()),
+            mesh=meshes.make_mesh(meshes.MeshConfig(**axes)),
             writers=lambda progress: [record] if hosts.is_first() else [],
-            hooks=loop.Hooks(),
+            hooks=loop.Hooks(evaluate=log_state),
         )
     except Preempted as ending:
         sys.stderr.write(f"{ending}\n")
@@ -97,8 +200,24 @@ def main() -> int:
     found = digests(result.state)
     if hosts.is_first():
         (args.workdir / "digests.json").write_text(json.dumps(found))
-    hosts.leave()
+    with contextlib.suppress(Exception):
+        hosts.leave()
     return 0
+
+
+def sha256(found: dict) -> str:
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def tamper_with_key(checkpoints) -> None:
+    """A run that goes on with another key than the one it was begun with."""
+    restore = checkpoints.restore
+
+    def tampered(self, *args):
+        state, position = restore(self, *args)
+        return state.replace(key=state.key + 1), position
+
+    checkpoints.restore = tampered
 
 
 if __name__ == "__main__":
