@@ -1,5 +1,6 @@
 # `make quickstart` and `make test` each do the whole set-up first.
 MINUTES ?=
+SOAK ?= 30
 PYTHON ?=
 export PYTHON
 
@@ -8,7 +9,7 @@ UV ?= uv
 BUDGET := $(if $(MINUTES),--minutes $(MINUTES))
 PYTEST := $(VENV)/python -m pytest -q -p no:cacheprovider
 
-.PHONY: help setup quickstart toyworld data-film beam test slow lint lock
+.PHONY: help setup quickstart toyworld data-film beam test slow chaos soak lint lock
 
 help:
 	@echo "make quickstart   set up, train on the small toy world, write report.html (MINUTES=N)"
@@ -16,6 +17,7 @@ help:
 	@echo "make data-film    a film and other clips to shards, with figures in runs/data_film"
 	@echo "make beam         .venv-beam with Apache Beam, and its tests"
 	@echo "make test         set up and run the tests; 'make slow' runs the long ones"
+	@echo "make chaos        kills, damaged checkpoints, hangs, a soak (SOAK=minutes); runs/chaos/"
 	@echo "make lint         ruff and mypy"
 	@echo "make setup        .venv with the pinned packages (PYTHON=/path/to/python3.12)"
 	@echo "make lock         renew the pinned versions (needs uv)"
@@ -43,6 +45,12 @@ test: setup
 
 slow: setup
 	$(PYTEST) -m slow
+
+chaos: setup
+	$(VENV)/python -m tests.chaos --soak-minutes $(SOAK)
+
+soak: setup
+	$(VENV)/python -m tests.chaos --only soak --again --soak-minutes $(SOAK)
 
 lint: setup
 	$(VENV)/ruff check .
