@@ -87,6 +87,24 @@ def test_shards_never_replace_a_folder_of_other_files(tmp_path):
     assert (tmp_path / "precious.txt").exists()
 
 
+def test_a_bundle_is_no_shards_though_it_has_a_manifest_too(tmp_path):
+    (tmp_path / index.MANIFEST).write_text("{}")
+    with pytest.raises(UsageError, match="other files"):
+        shards.write(tmp_path, {"train": [latents_record(0)]})
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1, "schema": 1}'])
+def test_shards_with_a_damaged_or_old_manifest_are_written_again(tmp_path, content):
+    made = [latents_record(i) for i in range(3)]
+    shards.write(tmp_path / "data", {"train": made}, fingerprint="a")
+    (tmp_path / "data" / index.MANIFEST).write_text(content)
+    with pytest.raises(UsageError, match="write the shards again"):
+        index.read_index(tmp_path / "data")
+    assert not shards.is_complete(tmp_path / "data", "a")
+    shards.write(tmp_path / "data", {"train": made}, fingerprint="a")
+    assert len(records.open_split(tmp_path / "data", "train")) == 3
+
+
 def test_an_empty_split_is_named(tmp_path):
     with pytest.raises(UsageError, match="'heldout' has no record"):
         shards.write(tmp_path / "data", {"train": [latents_record(0)], "heldout": []})
