@@ -38,7 +38,8 @@ data-film:
 
 beam:
 	@VENV=.venv-beam LOCK=requirements-beam.lock launch/setup.sh
-	.venv-beam/bin/python -m pytest -q -p no:cacheprovider tests/data_pipelines/test_beam.py
+	.venv-beam/bin/python -m pytest -q -p no:cacheprovider --noconftest \
+		tests/data_pipelines/test_beam.py
 
 test: setup
 	$(PYTEST) -m "not slow"

@@ -55,8 +55,9 @@ def run(
 ) -> Outcome:
     """Take all media files of `sources` through the pipeline into OUT/shards.
 
-    Raises UsageError for sources that are none and when no clip is kept, RunError when the disk is
-    full or a caption endpoint fails for good. Bad files are rejected records, and no error.
+    Raises UsageError for sources that are none, RunError when the disk is full or a caption
+    endpoint fails for good. Bad files are rejected records, and no error. If no clip is kept no
+    shards are written, and `splits` is empty.
     """
     started = time.monotonic()
     work = Path(out) / "work"
@@ -92,15 +93,17 @@ def finish(
     files.write_text(out / CLIPS, "\n".join(lines) + "\n")
     settings = dataclasses.asdict(config)
     began = time.monotonic()
-    splits = write_kept(
-        out / "shards",
-        found,
-        out / "work",
-        heldout_share=config.heldout_share,
-        fingerprint=records.content_id(settings, lines),
-        settings=settings,
-    )
     kept = [record for record in found if not record.is_rejected]
+    splits = {}
+    if kept:
+        splits = write_kept(
+            out / "shards",
+            kept,
+            out / "work",
+            heldout_share=config.heldout_share,
+            fingerprint=records.content_id(settings, lines),
+            settings=settings,
+        )
     yields = [*yields, count("write", kept, kept, time.monotonic() - began)]
     return Outcome(found, yields, splits, time.monotonic() - started)
 

@@ -4,6 +4,7 @@ Runners (local.py, beam.py) bring records to steps; what a step does is the same
 """
 
 import dataclasses
+import importlib.util
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -67,6 +68,17 @@ def steps(config: PipelineConfig, workdir: Path, key: str = "") -> list[Step]:
         Decide(config.decide),
         CaptionStage(config.caption, directory, key),
     ]
+
+
+def check_packages(config: PipelineConfig) -> None:
+    """Raise UsageError if a package that the stages need is missing, before anything is done."""
+    wanted = ["scenedetect", *(["rapidocr", "onnxruntime"] if config.score.text_frames else [])]
+    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"the data pipeline needs {', '.join(missing)}; run launch/setup.sh"
+            " requirements-data.lock or pip install 'sora_jax[data]'"
+        )
 
 
 def apply(stage: Stage, record: ClipRecord) -> list[ClipRecord]:

@@ -31,9 +31,21 @@ VERBS: dict[str, ModuleType] = {
     "verify": data_verify,
 }
 
+# What leads from nothing to a trained model on real videos, as `sora-jax data` says it.
+PATH = {
+    "1 get videos": "sora-jax data fetch-samples runs/samples    (or a folder of your own)",
+    "2 make shards": "sora-jax data run runs/samples -o runs/film --set clip.short_side=128",
+    "3 see why": "open runs/film/report.html: yields, thresholds, what was kept and what not",
+    "4 look": "sora-jax data inspect runs/film/shards --html",
+    "5 check": "sora-jax data verify runs/film/shards",
+    "6 train": "sora-jax train --config FILE --workdir DIR      (docs/data.md)",
+    "made videos": "sora-jax data toyworld | physics, instead of 1 to 3",
+    "help": "sora-jax data VERB --help; docs/data_pipeline.md",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(dest="data_verb", metavar="VERB", required=True)
+    verbs = parser.add_subparsers(dest="data_verb", metavar="VERB")
     for name, verb in VERBS.items():
         child = verbs.add_parser(
             name,
@@ -47,5 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Run the verb that was named."""
+    """Run the verb that was named, or say which come one after the other."""
+    if args.data_verb is None:
+        return dict(PATH)
     return VERBS[args.data_verb].run(args)

@@ -42,6 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="processes for the work (one a core)",
     )
     parser.add_argument(
+        "--runner",
+        default="local",
+        metavar="NAME",
+        help="local, or one of Beam: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner; what"
+        " comes after -- goes to Beam (local)",
+    )
+    parser.add_argument(
         "--api-key-env",
         default="OPENAI_API_KEY",
         metavar="NAME",
@@ -51,21 +58,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Run the pipeline on this machine and write the report."""
-    from data_pipelines import local, report, yields
+    from data_pipelines import local, pipeline, report, yields
 
     if args.processes < 1:
         raise UsageError(f"--processes {args.processes} must be at least 1")
     config = load_settings(args.settings, args.set)
-    outcome = local.run(
-        args.sources,
-        args.out,
-        config,
-        processes=args.processes,
-        key=os.environ.get(args.api_key_env, ""),
-        progress=tell,
-    )
+    pipeline.check_packages(config)
+    key = os.environ.get(args.api_key_env, "")
+    if args.runner == "local":
+        if args.command:
+            raise UsageError(f"{args.command[0]} is for Beam; name a --runner or leave it out")
+        outcome = local.run(
+            args.sources, args.out, config, processes=args.processes, key=key, progress=tell
+        )
+    else:
+        outcome = _run_beam(args, config, key)
     print(yields.table(outcome.yields), file=sys.stderr)
     figures = report.write(outcome, args.out, config)
+    if not outcome.splits:
+        reasons = ", ".join(f"{n} {count}" for n, count in figures["clips_rejected"].items())
+        raise UsageError(
+            f"no clip is kept ({reasons}), so there are no shards; {args.out}/report.html shows why"
+        )
     return {
         "shards": str(Path(args.out) / "shards"),
         "clips_kept": figures["clips_kept"],
@@ -73,6 +87,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "minutes": figures["minutes"],
         "report": str(Path(args.out) / "report.html"),
     }
+
+
+def _run_beam(args: argparse.Namespace, config: Any, key: str) -> Any:
+    try:
+        from data_pipelines import beam
+    except ImportError as error:
+        raise UsageError(
+            f"--runner {args.runner} needs Apache Beam, which lives apart: `make beam` makes"
+            " .venv-beam, whose sora-jax has it"
+        ) from error
+    return beam.run(
+        args.sources, args.out, config, runner=args.runner, options=args.command, key=key
+    )
 
 
 def tell(line: str) -> None:

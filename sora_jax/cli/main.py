@@ -110,7 +110,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     args = build_parser().parse_args(rest)
     args.overrides = overrides
     args.command = command
-    if command and args.verb != "launch":
+    if command and args.verb != "launch" and getattr(args, "data_verb", "") != "run":
         raise UsageError(f"{args.verb} takes nothing after --, and there is {command[0]!r}")
     if overrides and not getattr(args, "config", None):
         raise UsageError(
