@@ -37,6 +37,18 @@ def data() -> dict:
         "num_frames": 16,
         "fps": 8.0,
         "max_windows": 8,  # cut from each video of a directory
+        "packing": {  # rows of the transformer that several clips share, read from disk
+            "row_tokens": 0,  # 0: one clip a row, all of one geometry, held in memory
+            "max_clips": 16,  # of a row; each has room for text.max_tokens of text
+            "max_frames": 64,  # latent frames of a row
+            "image_share": 0.0,  # of all tokens, to still images; 0: as many as there are
+            "max_bad_share": 0.001,  # of the records, before the run stops
+            "reading": {
+                "threads": 1,
+                "workers": 0,  # processes that read ahead; 0: this one
+                "batches": 8,  # kept ready
+            },
+        },
     }
 
 

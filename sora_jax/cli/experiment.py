@@ -11,6 +11,7 @@ from sora_jax.sharding.mesh import MeshConfig
 from sora_jax.train.loop import LoopConfig
 from sora_jax.train.objectives import DiffusionConfig, VAELossConfig
 from sora_jax.train.optimizer import OptimizerConfig
+from sora_jax.train.packed import PackingConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class DataConfig:
     num_frames: int
     fps: float
     max_windows: int  # cut from each video of a directory
+    packing: PackingConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import tqdm
 
 from data_pipelines import shards
 from sora_jax import config, files, media, sheets
@@ -24,6 +26,7 @@ from sora_jax.arrays import Params
 from sora_jax.cli import progress, sources
 from sora_jax.cli.experiment import DataConfig, ExperimentConfig
 from sora_jax.data import index, records
+from sora_jax.data.mixture import Shards
 from sora_jax.errors import UsageError
 from sora_jax.export.bundle import Bundle, write_bundle
 from sora_jax.generate import request
@@ -36,11 +39,21 @@ from sora_jax.precompute.latents import LatentEncoder
 from sora_jax.sharding import hosts
 from sora_jax.sharding import mesh as meshes
 from sora_jax.train import flops, writers
-from sora_jax.train.dit_run import DiTTraining, LatentClips, step_flops, train_dit
+from sora_jax.train.dit_run import (
+    DiTTraining,
+    LatentClips,
+    Rows,
+    first_batches,
+    make_rows,
+    step_flops,
+    train_dit,
+)
 from sora_jax.train.loop import Result
+from sora_jax.train.packed import PackedData
 from sora_jax.train.vae_run import TrainedVAE, VAETraining, train_vae
 
-_MAY_CHANGE = ("mesh.", ".watchdog.", ".attention.")  # how a run is done, not what it is
+# How a run is done, not what it is.
+_MAY_CHANGE = ("mesh.", ".watchdog.", ".attention.", ".reading.")
 _CARD = """# {name}
 
 A text-to-video model trained by sora_jax on: {data}. Settings are in config.json; the figures that
@@ -111,10 +124,11 @@ def train(run: Run) -> Trained:
     cfg = run.cfg
     mesh = meshes.make_mesh(cfg.mesh)
     data = hosts.first_then_all(lambda: prepare_data(run), "data")
-    tokenizer = make_tokenizer(data, cfg)
+    clips = _own_shapes(cfg.data, data)
+    tokenizer = make_tokenizer(clips, cfg)
     vae = run_vae(run, data, mesh)
     model = build_model(cfg, vae.stats, tokenizer)
-    latents = hosts.first_then_all(lambda: encode_latents(run, data, model, vae.params), "latents")
+    latents = hosts.first_then_all(lambda: encode_latents(run, clips, model, vae.params), "latents")
     rate = flops.matmul_rate()
     result, flops_per_step = run_dit(run, model, latents, tokenizer, vae.params, mesh)
     dit = hosts.fetch(result.state.ema)
@@ -147,6 +161,12 @@ def prepare_data(run: Run) -> Path:
     with run.timed("data"):
         sources.write_clips(run.cfg.data, directory)
     return directory
+
+
+def _own_shapes(cfg: DataConfig, data: Path) -> Path:
+    """The shards that the transformer sees: with packing, given ones in the shapes they have."""
+    is_given = sources.find_kind(cfg.source) == sources.SHARDS
+    return Path(cfg.source) if cfg.packing.row_tokens and is_given else data
 
 
 def load_videos(directory: Path, split: str, limit: int) -> np.ndarray:
@@ -231,9 +251,9 @@ def run_dit(
         still_share=part.still_share,
         global_share=part.global_share,
     )
-    train_clips = load_latents(latents, "train", cfg.data)
-    heldout = load_latents(latents, _heldout(latents), cfg.data)
-    prompts = [texts[0][0] for texts in heldout.captions[: cfg.eval.shown]]
+    rows, probes = _rows(run, training, latents, tokenizer)
+    heldout = records.open_split(latents, _heldout(latents))
+    prompts = [heldout[i].caption for i in range(min(cfg.eval.shown, len(heldout)))]
 
     def samples(step: int, dit: Params) -> dict[str, Path]:
         bundle = _bundle(run, model, {"vae": vae, "dit": dit}, tokenizer)
@@ -242,15 +262,44 @@ def run_dit(
     with run.timed("dit"):
         result = train_dit(
             training,
-            train_clips,
-            heldout,
-            tokenizer,
+            rows,
+            probes,
             workdir=run.workdir,
             mesh=mesh,
             writers=functools.partial(_writers, run, run.workdir, "training the transformer"),
             samples=samples,
         )
-    return result, step_flops(training, train_clips, tokenizer)
+    rows.close()
+    return result, step_flops(training, probes[0])
+
+
+def _rows(
+    run: Run, training: DiTTraining, latents: Path, tokenizer: Tokenizer
+) -> tuple[Rows, list[dict[str, np.ndarray]]]:
+    """What the transformer is trained on, and the batches of its held-out loss."""
+    data, seed, size = run.cfg.data, training.loop.seed, training.loop.batch_size
+    splits = "train", _heldout(latents)
+    if not data.packing.row_tokens:
+        clips, heldout = (load_latents(latents, split, data) for split in splits)
+        fixed = make_rows(training, heldout, tokenizer, seed=seed + 1)
+        rows = make_rows(training, clips, tokenizer, seed=seed)
+        return rows, first_batches(fixed, len(heldout), size)
+    packed, kept_out = (
+        PackedData(
+            training,
+            data.packing,
+            [Shards(directory=latents, split=split)],
+            tokenizer,
+            seed=seed + number,
+        )
+        for number, split in enumerate(splits)
+    )
+    report = functools.partial(tqdm.tqdm.write, file=sys.stderr)
+    if hosts.is_first():
+        report(f"packing {packed.describe()}")
+    rows = packed.batches(run.workdir, report=report)
+    fixed = kept_out.batches(run.workdir)
+    return rows, first_batches(fixed, kept_out.plan.epoch_start(1), size)
 
 
 def write_samples(directory: Path, engine: Engine, prompts: list[str]) -> dict[str, Path]:

@@ -15,6 +15,7 @@ from sora_jax.data import loader
 from sora_jax.data.geometry import CHUNK_FRAMES
 from sora_jax.data.packing import Clip, RowSize, pack_row
 from sora_jax.data.records import Columns
+from sora_jax.data.rows import PlannedBatches
 from sora_jax.models import network
 from sora_jax.models.network import Denoiser, ModelConfig
 from sora_jax.models.text.tokenizer import Tokenizer
@@ -93,9 +94,9 @@ class RowMaker:
 
 
 class Rows:
-    """The loader's batches with a sample id for each clip of each row."""
+    """Batches of rows with a sample id for each clip of each row."""
 
-    def __init__(self, batches: loader.Batches):
+    def __init__(self, batches: loader.Batches | PlannedBatches):
         self._batches = batches
 
     @property
@@ -106,11 +107,22 @@ class Rows:
         """Go to the batch of a global step."""
         self._batches.seek(step)
 
+    def close(self) -> None:
+        """Stop reading ahead."""
+        self._batches.close()
+
     def __next__(self) -> dict[str, NDArray]:
         return _with_clip_ids(next(self._batches))
 
     def __getitem__(self, step: int) -> dict[str, NDArray]:
         return _with_clip_ids(self._batches[step])
+
+
+def first_batches(rows: Rows, count: int, batch_size: int) -> list[dict[str, NDArray]]:
+    """Batches that the held-out loss is taken on; `count` is the number of rows that there are."""
+    found = [next(rows) for _ in range(min(HELDOUT_BATCHES, count // batch_size + 1))]
+    rows.close()
+    return found
 
 
 def make_rows(cfg: DiTTraining, clips: LatentClips, tokenizer: Tokenizer, *, seed: int) -> Rows:
@@ -128,21 +140,19 @@ def make_rows(cfg: DiTTraining, clips: LatentClips, tokenizer: Tokenizer, *, see
 
 def train_dit(
     cfg: DiTTraining,
-    train: LatentClips,
-    heldout: LatentClips,
-    tokenizer: Tokenizer,
+    rows: loop.BatchSource,
+    probes: Sequence[dict[str, NDArray]],
     *,
     workdir: Path,
     mesh: meshes.Mesh,
     writers: Callable[[float], Sequence[Writer]],
     samples: Callable[[int, Params], dict[str, Path]] | None = None,
 ) -> loop.Result:
-    """Train on `train`, with the loss on `heldout` at fixed levels and noise; resumes by itself."""
+    """Train on batches of rows, with the loss on `probes` at fixed levels and noise.
+
+    It goes on from what is in `workdir` by itself.
+    """
     loss_fn = make_loss(cfg, mesh)
-    fixed = make_rows(cfg, heldout, tokenizer, seed=cfg.loop.seed + 1)
-    probes = [
-        fixed[i] for i in range(min(HELDOUT_BATCHES, len(heldout) // cfg.loop.batch_size + 1))
-    ]
     probe_loss = jax.jit(
         lambda params, batch: loss_fn(params, batch, jax.random.key(0))[0],
         out_shardings=meshes.replicated(mesh),
@@ -156,7 +166,6 @@ def train_dit(
         ema = hosts.fetch(state.ema)
         return samples(step, ema) if samples and hosts.is_first() else {}
 
-    rows = make_rows(cfg, train, tokenizer, seed=cfg.loop.seed)
     return runner.run(
         _plan(cfg),
         rows,
@@ -185,10 +194,9 @@ def make_loss(cfg: DiTTraining, mesh: meshes.Mesh) -> LossFn:
     return dit_objective(cfg.model, cfg.diffusion, layout)
 
 
-def step_flops(cfg: DiTTraining, clips: LatentClips, tokenizer: Tokenizer) -> int:
+def step_flops(cfg: DiTTraining, batch: dict[str, NDArray]) -> int:
     """FLOPs of the matrix products of one training step, the optimizer's included."""
     built = runner.build(_plan(cfg), meshes.make_mesh(meshes.MeshConfig()))
-    batch = make_rows(cfg, clips, tokenizer, seed=0)[0]
     return flops.matmul_flops(built.step_fn, built.abstract, batch, 0.0)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 
+from sora_jax.data.meter import Meter
 from sora_jax.errors import Preempted, RunError
 from sora_jax.sharding import hosts
 from sora_jax.sharding import mesh as meshes
@@ -122,7 +123,7 @@ def fit(
     progress = clock(step)
     began, timed_from, beside = None, step, 0.0
     log = _Log(cfg, hooks.writers, int(state.skipped[0]))
-    watch, slowest = hooks.watch, Slowest()
+    watch, slowest, meter = hooks.watch, Slowest(), Meter()
     update = _Update(step_fn, watch)
     watch.ledger.write(step)
 
@@ -130,7 +131,7 @@ def fit(
         while progress < 1:
             watch.enter("data")
             with slowest.timed():
-                batch = meshes.put_batch(mesh, next(batches))
+                batch = meshes.put_batch(mesh, meter.take(batches))
             state, metrics = update(state, batch, progress)
             step += 1
             progress = clock(step)
@@ -147,7 +148,7 @@ def fit(
                     step = log.rolled_to = int(state.step)
                     progress = clock(step)
                     continue  # with the next batches: those that did it are not seen again
-                figures = {"progress": progress} | slowest.figures()
+                figures = {"progress": progress} | slowest.figures() | meter.figures()
                 log.pending = (step, batches.next_batch, metrics | figures)
                 watch.ledger.write(step)
             hooks_from = time.perf_counter()

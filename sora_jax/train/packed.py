@@ -22,7 +22,7 @@ from sora_jax.errors import UsageError
 from sora_jax.models.network import ModelConfig
 from sora_jax.models.text.tokenizer import Tokenizer
 from sora_jax.sharding import hosts
-from sora_jax.train.dit_run import DiTTraining
+from sora_jax.train.dit_run import DiTTraining, Rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -148,7 +148,7 @@ class PackedData:
         *,
         host: tuple[int, int] | None = None,
         report: Callable[[str], None] | None = None,
-    ) -> PlannedBatches:
+    ) -> Rows:
         """Endless batches of packed rows; batch k depends on (shards, seed, k) alone.
 
         Bad records are named in the run directory `workdir`. `host` is this process's place.
@@ -167,9 +167,10 @@ class PackedData:
         quarantine = Quarantine(
             self._mixture.totals, max_share=self._packing.max_bad_share, path=path
         )
-        return PlannedBatches(
+        planned = PlannedBatches(
             batches, self._reader, quarantine, self._mixture.name, rows=rows, report=report
         )
+        return Rows(planned)
 
 
 def token_cell(model: ModelConfig) -> tuple[int, int, int]:
