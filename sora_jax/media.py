@@ -182,7 +182,16 @@ def pick_frames(
                 raise LimitError(f"{name} grows to {picture.width}x{picture.height}; re-encode it")
             if wanted[place] != count - 1:
                 continue
-            rgb = reformatter.reformat(picture, width, height, "rgb24", interpolation="AREA")
+            # Told how to scale, swscale leaves its fast path even where there is nothing to scale.
+            is_scaled = (height, width) != (info.height, info.width)
+            rgb = reformatter.reformat(
+                picture,
+                width,
+                height,
+                format="rgb24",
+                interpolation="AREA" if is_scaled else None,
+                threads=1,  # small pictures lose more by waiting for each other's slices
+            )
             frame = rgb.to_ndarray()
             while place < len(wanted) and wanted[place] == count - 1:
                 frames[place] = frame

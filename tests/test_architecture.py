@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("sora_jax", "data_pipelines", "experiments", "launch")
+PACKAGES = ("sora_jax", "data_pipelines", "experiments", "launch", "benchmarks")
 
 # What each part may import of this project; a part may always import itself. Longest name wins.
 FOUNDATION = {"sora_jax.arrays", "sora_jax.errors"}
@@ -57,6 +57,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "experiments": {"sora_jax.errors"},
     "launch": {"sora_jax.errors"},
+    "benchmarks": {"sora_jax", "data_pipelines"},
 }
 ONLY_IMPORTER = {
     "jaxtyping": "sora_jax.arrays",

@@ -33,7 +33,7 @@ class RowSize:
 class Clip:
     """One clip in latent form."""
 
-    latents: NDArray[np.float32]  # n h w C
+    latents: NDArray[np.floating]  # n h w C
     fps: float
     size: tuple[int, int]  # height, width in pixels
     text: NDArray[np.int32]  # token ids of its captions, S

@@ -102,6 +102,7 @@ class Plan:
             self._labels.append(labels)
             self._layouts.append(layout)
         self.slots = max(layout.first.shape[1] for layout in self._layouts)
+        self._layouts = [_widened(layout, self.slots) for layout in self._layouts]
         self._starts = np.cumsum([0, *(layout.rows for layout in self._layouts)])
         self._epochs: dict[int, _Epoch] = {}
         self._lock = threading.Lock()
@@ -136,10 +137,7 @@ class Plan:
             begin = self.epoch_start(epoch)
             end = min(stop, self.epoch_start(epoch + 1))
             places = self._places(epoch, start - begin, end - begin)
-            numbers = np.where(places < 0, -1, self._epoch(epoch).order[places])
-            found.append(
-                np.pad(numbers, ((0, 0), (0, self.slots - numbers.shape[1])), constant_values=-1)
-            )
+            found.append(np.where(places < 0, -1, self._epoch(epoch).order[places]))
             start = end
         return np.concatenate(found) if found else np.zeros((0, self.slots), np.int64)
 
@@ -164,6 +162,10 @@ class Plan:
             if clip not in seen:  # a part that is repeated has its clips there several times
                 seen.add(clip)
                 yield self.place(clip, epoch % self.phases)
+
+    def number(self, place: Place) -> int:
+        """The number of a clip that counts through all parts."""
+        return int(self._offsets[place.part]) + place.clip
 
     def place(self, number: int, phase: int) -> Place:
         """Part and clip of a number that counts through all parts."""
@@ -250,6 +252,13 @@ def _layout(patterns: Sequence[Pattern], counts: NDArray[np.integer], padding: f
     assert np.array_equal(used, class_ends), "the filler left clips out"
     begins = np.cumsum([0, *(pattern.rows for pattern in patterns)])
     return _Layout(begins, first, stride, class_ends, padding)
+
+
+def _widened(layout: _Layout, slots: int) -> _Layout:
+    """With as many slots as the widest phase has."""
+    more = ((0, 0), (0, slots - layout.first.shape[1]))
+    first = np.pad(layout.first, more, constant_values=-1)
+    return dataclasses.replace(layout, first=first, stride=np.pad(layout.stride, more))
 
 
 def _quota(labels: NDArray, repeat: float, classes: int) -> NDArray[np.integer]:

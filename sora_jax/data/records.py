@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
+from tensorflow_datasets.proto import tf_example_pb2
 
 from sora_jax import media
 from sora_jax.data import index, schema
@@ -85,7 +86,9 @@ class RecordSource:
         self._name = f"{directory}:{split}"
         try:
             builder = tfds.builder_from_directory(directory / BUILDER / BUILDER_VERSION)
-            self._fields = builder.as_data_source(split=split)
+            self._stored = builder.as_data_source(
+                split=split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+            )
             info = builder.info.splits[split]
             self._shards = [Path(path) for path in info.filepaths]
             self._shard_ends = np.cumsum(info.shard_lengths)
@@ -95,9 +98,9 @@ class RecordSource:
             ) from error
         self.index = split_index
         self._check_hash = check_hash
-        if len(self._fields) != len(split_index):
+        if len(self._stored) != len(split_index):
             raise UsageError(
-                f"{self._name} holds {len(self._fields)} records and its index"
+                f"{self._name} holds {len(self._stored)} records and its index"
                 f" {len(split_index)}; write the shards again"
             )
 
@@ -135,7 +138,7 @@ class RecordSource:
     def _read(self, index: int) -> VideoRecord:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {self._name}, which has {len(self)}")
-        fields = self._fields[index]
+        fields = _fields(self._stored[index])
         if self._check_hash:
             check(fields, self.index.sha256[index])
         return schema.from_fields(fields)
@@ -146,6 +149,15 @@ class RecordSource:
 
     def __repr__(self) -> str:
         return f"RecordSource({self._name})"
+
+
+def _fields(content: bytes) -> dict[str, Any]:
+    """The fields of a stored record, each of one value. TFDS's own parser takes thrice the time."""
+    stored = tf_example_pb2.Example.FromString(content).features.feature
+    try:
+        return {name: getattr(of, of.WhichOneof("kind")).value[0] for name, of in stored.items()}
+    except (TypeError, IndexError) as error:
+        raise DecodeError("a field has no value") from error
 
 
 def decode(record: VideoRecord) -> NDArray[np.uint8]:

@@ -41,23 +41,26 @@ class Reader[T]:
     def __init__(self, plan: Plan, load: Load[T]):
         self.plan, self._load = plan, load
 
-    def row(self, row: int) -> list[tuple[T | None, int]]:
-        """What each slot of a row holds, and how many clips of its class were bad before it."""
-        return [self.slot(row, slot) for slot in range(len(self.plan.row(row)))]
+    def row(self, row: int) -> tuple[list[T], Sample]:
+        """The clips that a row holds, and the fields `OWN`: what was asked for, how many bad."""
+        places = self.plan.row(row)
+        held = [self.slot(row, slot, place) for slot, place in enumerate(places)]
+        clips = [clip for clip, _ in held if clip is not None]
+        return clips, self.about(row, places, [bad for _, bad in held])
 
-    def slot(self, row: int, slot: int) -> tuple[T | None, int]:
+    def slot(self, row: int, slot: int, place: Place) -> tuple[T | None, int]:
         """What one slot holds (None if its whole class is bad), and how many were bad before."""
         bad = 0
-        for place in self.tried(row, slot):
+        for candidate in self.tried(row, slot, place):
             try:
-                return self._load(place, self._rng(row, slot)), bad
+                return self._load(candidate, self._rng(row, slot)), bad
             except ValueError:  # who counts them asks for the reason
                 bad += 1
         return None, bad
 
-    def tried(self, row: int, slot: int) -> Iterator[Place]:
+    def tried(self, row: int, slot: int, place: Place) -> Iterator[Place]:
         """The clips that a slot may hold, in the order in which they are tried."""
-        yield self.plan.row(row)[slot]  # stand-ins are worked out only when they are needed
+        yield place  # the others are worked out only when they are needed
         yield from self.plan.stand_ins(row, slot)
 
     def reason(self, row: int, slot: int, place: Place) -> str:
@@ -68,13 +71,13 @@ class Reader[T]:
             return str(error)
         return "it could not be read before, and now it can"
 
-    def about(self, row: int, tried: Sequence[int], slots: int) -> Sample:
-        """The fields `OWN` of a row: its number, its clips in the plan, and how many were bad."""
-        numbers = np.full(slots, -1, np.int64)
-        bad = np.zeros(slots, np.int64)
-        numbers[: len(tried)] = self.plan.numbers(row, row + 1)[0, : len(tried)]
-        bad[: len(tried)] = tried
-        return {"row": np.int64(row), "clip_number": numbers, "tried": bad}
+    def about(self, row: int, places: Sequence[Place], bad: Sequence[int]) -> Sample:
+        """The fields `OWN` of a row."""
+        numbers = np.full(self.plan.slots, -1, np.int64)
+        numbers[: len(places)] = [self.plan.number(place) for place in places]
+        tried = np.zeros(self.plan.slots, np.int64)
+        tried[: len(bad)] = bad
+        return {"row": np.int64(row), "clip_number": numbers, "tried": tried}
 
     def _rng(self, row: int, slot: int) -> np.random.Generator:
         """Of a slot, whichever clip is in it; the counter's high word keeps slots apart."""
@@ -94,10 +97,8 @@ class PlannedRows:
         return NUM_ROWS
 
     def __getitem__(self, row: int) -> Sample:
-        held = self._reader.row(row)
-        clips = [clip for clip, _ in held if clip is not None]
-        packed = pack_row(clips, self._size, self._patch, channels=self._channels)
-        return {**packed, **self._reader.about(row, [bad for _, bad in held], self._size.clips)}
+        clips, about = self._reader.row(row)
+        return {**pack_row(clips, self._size, self._patch, channels=self._channels), **about}
 
 
 class Groups[T]:
@@ -123,17 +124,19 @@ class Groups[T]:
         return NUM_ROWS
 
     def __getitem__(self, row: int) -> Sample:
-        count = len(self._reader.plan.row(row))
-        held: dict[int, tuple[T | None, int]] = {}
-        for slot in {slot % count for slot in self._own}:
-            held[slot] = self._reader.slot(row, slot)
-            if held[slot][0] is None:
-                raise RunError(
-                    f"no clip of one of the shapes can be read; see the log of row {row}"
-                )
+        places = self._reader.plan.row(row)
+        count = len(places)
+        held = {
+            slot: self._reader.slot(row, slot, places[slot])
+            for slot in {slot % count for slot in self._own}
+        }
+        for slot, (clip, _) in held.items():
+            if clip is None:
+                name = self._reader.plan.parts[places[slot].part]
+                raise RunError(f"no clip of one of the shapes in {name} can be read; mend them")
         clips = [held[slot % count][0] for slot in self._own]
         tried = [held[slot][1] if slot in held else 0 for slot in range(count)]
-        about = self._reader.about(row, tried, self._clips)
+        about = self._reader.about(row, places, tried)
         ids = row * self._clips + np.array(self._own)
         return {
             **self._stack([clip for clip in clips if clip is not None]),
@@ -192,7 +195,8 @@ class PlannedBatches:
     def _quarantine_bad(self, rows: NDArray, tried: NDArray[np.integer]) -> None:
         for number, slot in zip(*np.nonzero(tried), strict=True):
             row, count = int(rows[number]), int(tried[number, slot])
-            for place in itertools.islice(self._reader.tried(row, int(slot)), count):
+            own = self._reader.plan.row(row)[slot]
+            for place in itertools.islice(self._reader.tried(row, int(slot), own), count):
                 self._quarantine.add(
                     self._reader.plan.parts[place.part],
                     place.clip,

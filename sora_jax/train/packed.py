@@ -70,7 +70,7 @@ class LatentLoad:
         text, span = self._tokens(record, captions, delay)
         half = latents[shape[0] :] if is_held else latents[: shape[0]]
         return Clip(
-            latents=half.astype(np.float32),
+            latents=half,
             fps=fps,
             size=(height, width),
             text=text,
