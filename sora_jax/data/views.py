@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sora_jax import media
 from sora_jax.data.geometry import CHUNK_FRAMES
-from sora_jax.data.schema import Caption, VideoRecord
+from sora_jax.data.schema import VideoRecord
 from sora_jax.errors import UsageError
 
 
@@ -108,7 +108,7 @@ def cut(
         start = int(rng.integers(0, record.num_frames - steps[-1]))
         picks = start + steps
     scale = max(height / record.height, width / record.width)
-    size = round_up(record.height * scale, height), round_up(record.width * scale, width)
+    size = _round_up(record.height * scale, height), _round_up(record.width * scale, width)
     top, left = (
         int(rng.integers(0, s - w + 1)) for s, w in zip(size, (height, width), strict=True)
     )
@@ -116,17 +116,7 @@ def cut(
     return video[:, top : top + height, left : left + width], start / record.fps
 
 
-def moved(captions: Sequence[Caption], start: float, seconds: float) -> list[Caption]:
-    """Captions of a clip as those of its cut: global ones span it, timed ones move or fall away."""
-    found = []
-    for caption in captions:
-        begin, end = max(caption.start - start, 0.0), min(caption.end - start, seconds)
-        if begin < end:
-            found.append(Caption(caption.text, begin, end))
-    return found
-
-
-def round_up(value: float, least: int) -> int:
+def _round_up(value: float, least: int) -> int:
     """The next whole number, but for rounding errors, and not under `least`."""
     return max(math.ceil(value - 1e-6), least)
 
