@@ -48,17 +48,22 @@ def test_an_epoch_has_every_clip_once_and_the_next_has_them_in_another_order():
 
 
 def test_no_row_is_over_its_capacity_and_little_is_padding():
-    grids = mixture(3000)
-    plan = make_plan(Part(name="a", grids=[grids]))
+    """Each limit binds: there are rows full of tokens, of latent frames and of clips."""
+    grids, size = mixture(3000), dataclasses.replace(SIZE, frames=40, clips=9)
+    plan = make_plan(Part(name="a", grids=[grids]), filler=PackedRows(size))
     tokens, rows = grids.prod(axis=1, dtype=int), plan.epoch_start(1)
+    full = set()
     held = 0
     for row in range(rows):
         clips = [place.clip for place in plan.row(row)]
-        assert 0 < len(clips) <= SIZE.clips
-        assert tokens[clips].sum() <= SIZE.tokens and grids[clips, 0].sum() <= SIZE.frames
-        held += tokens[clips].sum()
+        used = dict(tokens=tokens[clips].sum(), frames=grids[clips, 0].sum(), clips=len(clips))
+        for name, value in used.items():
+            assert 0 < value <= getattr(size, name)
+            full |= {name} if value == getattr(size, name) else set()
+        held += used["tokens"]
+    assert full == {"tokens", "frames", "clips"}
     assert plan.padding_share == pytest.approx(1 - held / (rows * SIZE.tokens))
-    assert plan.padding_share < 0.06
+    assert make_plan(Part(name="a", grids=[grids])).padding_share < 0.06
 
 
 def one_by_one(tokens, capacity):
