@@ -157,7 +157,8 @@ def forbidden_names(source: Source) -> Iterator[str]:
                 yield f"{source.module}:{node.lineno} uses {name}; only sora_jax.cli may"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             name = node.func.id
-            allowed = name == "print" and source.within("sora_jax.cli", "data_pipelines", "benchmarks")
+            printing = ("sora_jax.cli", "data_pipelines", "benchmarks")
+            allowed = name == "print" and source.within(*printing)
             if name in FORBIDDEN_CALLS and not allowed:
                 yield f"{source.module}:{node.lineno} calls {name}()"
 
