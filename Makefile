@@ -9,10 +9,11 @@ UV ?= uv
 BUDGET := $(if $(MINUTES),--minutes $(MINUTES))
 PYTEST := $(VENV)/python -m pytest -q -p no:cacheprovider
 
-.PHONY: help setup quickstart toyworld data-film beam test slow chaos soak lint lock
+.PHONY: help setup quickstart toyworld tools data-film beam test slow chaos soak lint lock
 
 help:
 	@echo "make quickstart   set up, train on the small toy world, write report.html (MINUTES=N)"
+	@echo "make tools        judge the editing tools of the embedded model: runs/tools/"
 	@echo "make toyworld     the long proof on the full toy world (MINUTES=N); goes on after a stop"
 	@echo "make data-film    a film and other clips to shards, with figures in runs/data_film"
 	@echo "make beam         .venv-beam with Apache Beam, and its tests"
@@ -27,6 +28,10 @@ setup:
 
 quickstart: setup
 	$(VENV)/sora-jax quickstart $(BUDGET)
+
+tools: setup
+	mkdir -p runs/tools
+	$(VENV)/sora-jax evaluate toyworld --suite edits --n 128 -o runs/tools/report.json
 
 toyworld: setup
 	$(VENV)/sora-jax toyworld $(BUDGET)

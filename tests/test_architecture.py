@@ -39,10 +39,11 @@ ARROWS: dict[str, set[str]] = {
     # The place of tokens in a clip is the one piece of the data layer that sampling shares.
     "sora_jax.generate": PURE
     | FILES
-    | {"sora_jax.diffusion", "sora_jax.models", "sora_jax.export", "sora_jax.data.geometry"},
+    | {"sora_jax.diffusion", "sora_jax.models", "sora_jax.export", "sora_jax.data.geometry"}
+    | {"sora_jax.post"},
     "sora_jax.eval": PURE
     | FILES
-    | {"sora_jax.data", "sora_jax.generate", "sora_jax.export.sampling"},
+    | {"sora_jax.data", "sora_jax.generate", "sora_jax.export.sampling", "sora_jax.post"},
     "sora_jax.post": FILES,
     "sora_jax.studio": PURE | FILES | {"sora_jax.generate", "sora_jax.export", "sora_jax.post"},
     "sora_jax.cli": {"sora_jax", "data_pipelines", "experiments", "launch"},

@@ -59,7 +59,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--steps", type=int, metavar="K", help="solver steps: more is slower")
     group.add_argument(
-        "--draft", action="store_true", help="a quick look: a sixth of the model's own steps"
+        "--draft", action="store_true", help="a quick look: an eighth of the model's own steps"
     )
     group.add_argument("--solver", metavar="NAME", help="euler, heun or multistep")
     group.add_argument(

@@ -19,7 +19,10 @@ RESULT = "evaluation.json"  # written in a run directory
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_model(parser)
     parser.add_argument(
-        "--suite", choices=("toyworld",), default="toyworld", help="what is judged (toyworld)"
+        "--suite",
+        choices=("toyworld", "edits"),
+        default="toyworld",
+        help="what is judged: videos from text, or the editing tools (toyworld)",
     )
     parser.add_argument(
         "--n", type=int, default=256, metavar="N", help="clips of each set, at least 2 (256)"
@@ -28,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--out",
         metavar="OUT.json",
-        help=f"file for the figures; a run directory gets {RESULT} unless told otherwise",
+        help=f"file for the figures; a run directory gets {RESULT} unless told otherwise. The "
+        "suite edits writes a sheet of each tool beside it",
     )
 
 
@@ -47,6 +51,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     bundle = open_model(args.model)
     sampling = bundle.sampling
     level = find_level(sampling.size, sampling.num_frames, sampling.fps)
+    if args.suite == "edits":
+        return judge_edits(bundle, level, args.n, out)
     sets = draw_sets(level, args.n, NUM_TRAIN)
     with progress.stages("judging") as tell:
         found = evaluate_toyworld(Engine(bundle), bundle.sampling, sets, n=args.n, progress=tell)
@@ -56,6 +62,61 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         files.write_text(out, json.dumps(result, indent=2) + "\n")
         facts["output"] = str(out)
     return result | facts if args.json else facts | describe(found.figures)
+
+
+def judge_edits(bundle: Any, level: str, n: int, out: Path | None) -> dict[str, Any]:
+    """Judge the editing tools; a sheet of each lies beside the figures."""
+    from sora_jax import files, media, sheets
+    from sora_jax.cli import progress
+    from sora_jax.eval.edits import Subjects, evaluate_edits
+    from sora_jax.generate.engine import Engine
+
+    with progress.stages("judging", unit="tool") as tell:
+        found = evaluate_edits(
+            Subjects(
+                engine=Engine(bundle, max_batch=min(n, 32)),
+                settings=bundle.sampling,
+                **draw_subjects(level, n),
+            ),
+            progress=tell,
+        )
+    lines = found.figures
+    facts: dict[str, Any] = {"model": str(bundle.path), "model_digest": bundle.digest, "n": n}
+    if out is None:
+        return lines | facts
+    files.write_text(out, json.dumps(lines, indent=2) + "\n")
+    for name in lines:
+        shown = [example for example in found.examples if example.group == name]
+        if shown:
+            sheet = sheets.contact_sheet([e.video for e in shown], [e.prompt for e in shown])
+            media.write_png(out.with_name(f"{name}.png"), sheet)
+    held = [name for name, line in lines.items() if line["ok"]]
+    return facts | {"output": str(out), "hold": held, "do_not": sorted(lines.keys() - set(held))}
+
+
+def draw_subjects(level: str, n: int) -> dict[str, Any]:
+    """Held-out clips of one object, the captions of the same in another colour, and still ones."""
+    from data_pipelines.toyworld.captions import captions
+    from data_pipelines.toyworld.render import render
+    from sora_jax.data.scene import sample_scene
+    from sora_jax.data.schema import Caption
+    from sora_jax.eval.edits import other_colour
+    from sora_jax.eval.sets import HELDOUT, ToyClip
+
+    scenes = [sample_scene(level, seed, split=HELDOUT, kind="one") for seed in range(n)]
+    changed = [other_colour(scene) for scene in scenes]
+    candidates = (sample_scene(level, seed, kind="one") for seed in range(10_000, 10_000 + 100 * n))
+    still = [scene for scene in candidates if scene.objects[0].motion == "still"][:n]
+
+    def told(scene):
+        found = captions(scene, scene.seed)
+        return tuple(Caption(text.text, text.start, text.end) for text in found)
+
+    return {
+        "clips": [ToyClip(scene=s, captions=told(s), video=render(s)) for s in scenes],
+        "recoloured": [(scene, told(scene)[0].text) for scene in changed],
+        "still": [told(scene)[0].text for scene in still],
+    }
 
 
 def draw_sets(level: str, n: int, num_train: int):

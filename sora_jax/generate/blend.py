@@ -11,6 +11,7 @@ from sora_jax.generate import windows
 from sora_jax.generate.curve import Curve
 from sora_jax.generate.engine import Engine, Video
 from sora_jax.generate.request import Request
+from sora_jax.post import retime
 
 MODES = ("transition", "mix")
 MIX_STRENGTH = 0.85  # where A and B weigh alike; none at the ends of the curve
@@ -24,8 +25,12 @@ def transition(
     settings: SamplingConfig,
     *,
     num_new: int,
+    curve: Curve,
 ) -> Video:
-    """`first`, then `num_new` frames that lead to `second`, then `second` (each B T H W 3)."""
+    """`first`, then `num_new` frames that lead to `second`, then `second` (each B T H W 3).
+
+    The new frames are moved along their motion to where the change is as far as `curve` says.
+    """
     _check_chunks({"A": first.shape[1], "B": second.shape[1], "transition": num_new})
     latents = windows.bridge(
         engine,
@@ -35,7 +40,12 @@ def transition(
         settings,
         num_new=num_new // CHUNK_FRAMES,
     )
-    return engine.decode(latents)
+    videos = engine.decode(latents)
+    start = first.shape[1]
+    for video in videos:
+        inside = video[start - 1 : start + num_new + 1].copy()
+        video[start : start + num_new] = retime.at_places(inside, follow(inside, curve))
+    return videos
 
 
 def mix(
@@ -81,10 +91,16 @@ def _check_chunks(counts: dict[str, int]) -> None:
             raise UsageError(f"{name} has {count} frames; it needs a multiple of {CHUNK_FRAMES}")
 
 
-def retime(num_frames: int, curve: Curve) -> NDArray[np.float64]:
-    """Where on an even transition of `num_frames` each frame of one that follows `curve` lies.
+def follow(frames: NDArray[np.uint8], curve: Curve) -> NDArray[np.float64]:
+    """Where in `frames` (T H W 3, from A's last to B's first) the change has come as far as told.
 
-    Values in [0, num_frames - 1]; the ends stay where they are.
+    How far it has come is the share of all differences between neighbouring frames that lie behind:
+    a network changes much in some frames and little in others. Fractional places of the frames
+    between the ends, T - 2.
     """
-    even = (np.arange(num_frames) + 1) / (num_frames + 1)
-    return np.array([curve(x) for x in even]) * (num_frames + 1) - 1
+    change = np.diff(frames.astype(np.float64), axis=0)
+    length = np.sqrt(np.mean(np.square(change), axis=(1, 2, 3))) + 1e-6
+    done = np.concatenate([[0.0], np.cumsum(length)]) / length.sum()
+    count = len(frames) - 1
+    told = [curve(i / count) for i in range(1, count)]
+    return np.interp(told, done, np.arange(count + 1))

@@ -19,7 +19,6 @@ from sora_jax.generate import recut as recut_tool
 from sora_jax.generate import remix as remix_tool
 from sora_jax.generate import t2v
 from sora_jax.generate.request import count_frames
-from sora_jax.post import retime
 from sora_jax.studio.job import Job
 from sora_jax.studio.record import tool
 
@@ -75,13 +74,10 @@ def blend(
         )
         return job.finish(video[0], mode=mode, curve=curve)
     num_new = count_frames(seconds, job.settings.fps)
-    video = blend_tool.transition(engine, a[None], b[None], request, job.settings, num_new=num_new)[
-        0
-    ]
-    inside = slice(len(a) - 1, len(a) + num_new + 1)  # with the frames that it hangs between
-    places = blend_tool.retime(num_new, influence) + 1
-    video[len(a) : len(a) + num_new] = retime.at_places(video[inside], places)
-    return job.finish(video, mode=mode, curve=curve)
+    video = blend_tool.transition(
+        engine, a[None], b[None], request, job.settings, num_new=num_new, curve=influence
+    )
+    return job.finish(video[0], mode=mode, curve=curve)
 
 
 @tool

@@ -136,7 +136,9 @@ def test_recut_gives_kept_frames_as_they_were_in_their_new_order(engine, setting
 
 
 def test_a_transition_joins_whole_clips(engine, settings, requests, clip):
-    video = blend.transition(engine, clip[:, :8], clip[:, 8:], requests, settings, num_new=8)
+    parts = clip[:, :8], clip[:, 8:]
+    curve = parse_curve("ease")
+    video = blend.transition(engine, *parts, requests, settings, num_new=8, curve=curve)
     own = engine.decode(engine.encode(clip[:, :8]))
     assert video.shape[1] == 24
     np.testing.assert_allclose(video[:, :8].astype(int), own, atol=1)
@@ -163,7 +165,16 @@ def test_curves_start_at_a_and_end_at_b():
         values = [curve(x) for x in np.linspace(0, 1, 21)]
         assert values == sorted(values)
     assert parse_curve("0:0,0.5:0.8,1:1")(0.5) == pytest.approx(0.8)
-    np.testing.assert_allclose(blend.retime(7, parse_curve("linear")), np.arange(7), atol=1e-9)
+
+
+def test_a_transition_is_as_far_as_its_curve_says():
+    """Whatever the frames do between A and B, their change is spread as the curve wants it."""
+    level = np.array([0, 2, 4, 90, 92, 200], np.uint8)
+    frames = np.broadcast_to(level[:, None, None, None], (6, 8, 8, 3))
+    even = blend.follow(frames, parse_curve("linear"))
+    np.testing.assert_allclose(np.interp(even, np.arange(6), level), [40, 80, 120, 160], atol=0.1)
+    early = blend.follow(frames, parse_curve("0:0,0.2:1,1:1"))
+    np.testing.assert_allclose(early, 5, atol=1e-6)
 
 
 @pytest.mark.parametrize("text", ["", "fast", "0:0", "0:0,1:2", "0.1:0,1:1", "0:0,0:1,1:1"])

@@ -1,0 +1,352 @@
+"""The editing tools, judged by the oracle against doing nothing and against the naive edit.
+
+Each line is a dict with `ok` and the figures beside their limits. The limits are those that the
+project sets itself; a line that does not hold says so.
+"""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sora_jax.data.scene import COLOURS, Scene, get_level
+from sora_jax.errors import UsageError
+from sora_jax.eval import seams
+from sora_jax.eval.intervals import share
+from sora_jax.eval.reading import read
+from sora_jax.eval.reconstruction import psnr
+from sora_jax.eval.running import Evaluation, Example
+from sora_jax.eval.scores import judge_all
+from sora_jax.eval.sets import ToyClip, stack
+from sora_jax.export.sampling import CHUNK_FRAMES, SamplingConfig
+from sora_jax.generate import blend, extend, loop, recut, remix, t2v
+from sora_jax.generate.curve import parse_curve
+from sora_jax.generate.engine import Engine, Video
+from sora_jax.generate.request import Request, make_request
+from sora_jax.post import retime
+
+STRENGTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # at which a remix's distance is measured
+SHOWN = 4  # examples of each tool
+DRAFT_SHARE = 8  # a draft takes one step for so many of the whole
+
+type Line = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Subjects:
+    """What the tools are tried on: `clips` of one object, and the same with another colour."""
+
+    engine: Engine
+    settings: SamplingConfig
+    clips: Sequence[ToyClip]
+    recoloured: Sequence[tuple[Scene, str]]
+    """Scenes that differ from the clips' in the colour, each with its caption."""
+    still: Sequence[str]
+    """Captions of scenes in which nothing moves: what can be a loop in this world."""
+
+    @property
+    def videos(self) -> Video:
+        return stack(self.clips)
+
+    @property
+    def scenes(self) -> list[Scene]:
+        return [clip.scene for clip in self.clips]
+
+    @property
+    def requests(self) -> list[Request]:
+        return [clip.request(seed) for seed, clip in enumerate(self.clips)]
+
+
+def evaluate_edits(subjects: Subjects, progress=None) -> Evaluation:
+    """All tools; `progress(what, done, of)` is told of each. Figures are lines by tool."""
+    if len(subjects.clips) < 2:
+        raise UsageError("judging needs at least 2 clips")
+    tools = {
+        "extend": judge_extend,
+        "blend": judge_blend,
+        "loop": judge_loop,
+        "recut": judge_recut,
+        "remix": judge_remix,
+        "fps": judge_fps,
+        "speed": judge_speed,
+    }
+    lines, examples = {}, []
+    for number, (name, judge) in enumerate(tools.items()):
+        if progress:
+            progress(name, number, len(tools))
+        lines[name], shown = judge(subjects)
+        examples += [
+            Example(group=name, prompt=prompt, video=video) for prompt, video in shown[:SHOWN]
+        ]
+    if progress:
+        progress("edits", len(tools), len(tools))
+    return Evaluation(figures=lines, examples=tuple(examples))
+
+
+def judge_extend(s: Subjects):
+    """The path goes on where half of the clip is given: against text alone and a frozen frame."""
+    videos, half = s.videos, _half(s)
+    free = t2v.generate(s.engine, s.requests, s.settings)
+    own = s.engine.decode(s.engine.encode(videos))
+    line: Line = {"limit_pixels": 2 * videos.shape[2] / 64, "limit_psnr_loss": 0.1}
+    shown, good = [], True
+    for direction, kept, far in (
+        ("forward", slice(0, half), -1),
+        ("backward", slice(half, None), 0),
+    ):
+        given = videos[:, kept]
+        made = extend.extend(
+            s.engine, given, s.requests, s.settings, num_new=half, direction=direction
+        )
+        frozen = np.repeat(given[:, [-1 if far else 0]], half, axis=1)
+        naive = np.concatenate([given, frozen] if far else [frozen, given], axis=1)
+        errors = {
+            name: _path_error(found, videos, far, s)
+            for name, found in (("error", made), ("ignoring", free), ("frozen", naive))
+        }
+        loss = psnr(own[:, kept], given) - psnr(made[:, kept], given)
+        line[direction] = errors | {"psnr_loss": loss}
+        good &= errors["error"] < line["limit_pixels"] and loss <= line["limit_psnr_loss"]
+        good &= errors["error"] < min(errors["ignoring"], errors["frozen"]) / 2
+        shown += _shown(s, made)
+    return {"ok": bool(good)} | line, shown
+
+
+def judge_blend(s: Subjects):
+    """From the first half of each clip to the second half of the next one."""
+    videos, half = s.videos, _half(s)
+    first, second = videos[:, :half], np.roll(videos, 1, axis=0)[:, half:]
+    nothing = [Request(captions=(), seed=seed) for seed in range(len(videos))]
+    made = blend.transition(
+        s.engine, first, second, nothing, s.settings, num_new=half, curve=parse_curve("linear")
+    )
+    faded = _cross_fade(first, second, half)
+    own = [s.engine.decode(s.engine.encode(part)) for part in (first, second)]
+    ends = [
+        psnr(mine, part) - psnr(found, part)
+        for mine, part, found in (
+            (own[0], first, made[:, :half]),
+            (
+                own[1][:, CHUNK_FRAMES:],
+                second[:, CHUNK_FRAMES:],
+                made[:, 2 * half + CHUNK_FRAMES :],
+            ),
+        )
+    ]
+    inside = _largest_step(s, (first, second))
+    middle = slice(half, 2 * half)
+    line: Line = {
+        "psnr_loss": max(ends),
+        "limit_psnr_loss": 0.1,
+        "smooth": share(list(seams.steps(made)[:, half - 1 : 2 * half].max(1) <= 1.5 * inside)),
+        "one_object": _one_object(made[:, middle], s),
+        "one_object_cross_fade": _one_object(faded[:, middle], s),
+        "limit_one_object": 0.8,
+        "limit_smooth": 1.0,
+    }
+    good = line["psnr_loss"] <= 0.1 and line["one_object"] >= 0.8 and line["smooth"] == 1
+    return {"ok": bool(good)} | line, _shown(s, made)
+
+
+def judge_loop(s: Subjects):
+    """Loops from prompts, against a clip whose first frame is put at its end."""
+    requests = [
+        dataclasses.replace(
+            request, captions=(dataclasses.replace(request.captions[0], text=text),)
+        )
+        for request, text in zip(s.requests, s.still, strict=False)
+    ]
+    made = loop.from_prompt(s.engine, requests, s.settings)
+    plain = t2v.generate(s.engine, requests, s.settings)
+    repeated = np.concatenate([plain, plain[:, :1]], axis=1)
+
+    def is_closed(videos):
+        return seams.seam(videos) <= np.percentile(seams.steps(videos), 95, axis=1)
+
+    thrice = np.concatenate([made] * 3, axis=1)
+    spike = seams.steps(thrice).max(1) > 1.05 * seams.steps(made).max(1)
+    line = {
+        "closed": share(list(is_closed(made))),
+        "closed_without": share(list(is_closed(plain))),
+        "no_spike": share(list(~spike)),
+        "no_double": share(list(seams.seam(made) > 0)),
+        "no_double_repeated": share(list(seams.seam(repeated) > 0)),
+        "limit_closed": 0.9,
+    }
+    good = line["closed"] >= 0.9 and line["no_double"] == 1 and line["no_double_repeated"] == 0
+    return {"ok": bool(good)} | line, _shown(s, made, s.still)
+
+
+def judge_recut(s: Subjects):
+    """Both ends of each clip kept, and all between them generated."""
+    videos = s.videos
+    ends = videos[:, :CHUNK_FRAMES], videos[:, -CHUNK_FRAMES:]
+    fill = videos.shape[1] - 2 * CHUNK_FRAMES
+    made = recut.recut(s.engine, ends, s.requests, s.settings, num_fill=fill)
+    inside = _largest_step(s, ends)
+    middle = seams.steps(made)[:, CHUNK_FRAMES - 1 : -CHUNK_FRAMES + 1]
+    line = {
+        "kept_identical": all(
+            np.array_equal(made[:, place], part)
+            for place, part in zip(
+                (slice(0, CHUNK_FRAMES), slice(-CHUNK_FRAMES, None)), ends, strict=True
+            )
+        ),
+        "frames": made.shape[1],
+        "frames_wanted": videos.shape[1],
+        "right": share([verdict.all for verdict in judge_all(made, s.scenes)]),
+        "smooth": share(list(middle.max(1) <= 1.5 * inside)),
+        "limit_smooth": 0.85,
+    }
+    good = line["kept_identical"] and made.shape == videos.shape and line["smooth"] >= 0.85
+    return {"ok": bool(good)} | line, _shown(s, made)
+
+
+def judge_remix(s: Subjects):
+    """Another colour is asked for, from not at all to all the way; half a picture is kept."""
+    videos, scenes = s.videos, [scene for scene, _ in s.recoloured]
+    captions = [text for _, text in s.recoloured]
+    requests = [
+        dataclasses.replace(
+            request, captions=(dataclasses.replace(request.captions[0], text=text),)
+        )
+        for request, text in zip(s.requests, captions, strict=True)
+    ]
+
+    def make(strength: float, keep=None):
+        return remix.remix(s.engine, videos, requests, s.settings, strength=strength, keep=keep)
+
+    own = s.engine.decode(s.engine.encode(videos))
+    made = {strength: make(strength) for strength in STRENGTHS}
+    distance = [float(np.mean(np.abs(made[x].astype(float) - own))) for x in STRENGTHS]
+    mild = make(remix.STRENGTHS["mild"])
+    changed = share([v.attributes["colour"] for v in judge_all(mild, scenes)])
+    paths = zip(_paths(mild, s), _paths(videos, s), strict=True)
+    found = [value for a, b in paths if (value := seams.agreement(a, b)) is not None]
+    width = videos.shape[3]
+    keep = np.broadcast_to(np.arange(width) < width // 2, videos.shape[2:4])
+    outside = keep & np.roll(keep, -CHUNK_FRAMES, axis=1)  # the decoder blurs over the edge
+    masked = make(remix.STRENGTHS["strong"], keep)
+    line: Line = {
+        "distance_by_strength": dict(zip(map(str, STRENGTHS), distance, strict=True)),
+        "spearman": seams.spearman(np.array(STRENGTHS), np.array(distance)),
+        "limit_spearman": 0.95,
+        "zero_is_reconstruction": bool(np.array_equal(made[0.0], own)),
+        "one_is_text_to_video": bool(
+            np.array_equal(made[1.0], t2v.generate(s.engine, requests, s.settings))
+        ),
+        "changed": changed,
+        "limit_changed": 0.8,
+        "path_correlation": float(np.nanmean(found)),
+        "limit_path_correlation": 0.9,
+        "outside_psnr_loss": psnr(own[:, :, outside], videos[:, :, outside])
+        - psnr(masked[:, :, outside], videos[:, :, outside]),
+        "limit_outside_psnr_loss": 0.5,
+    }
+    good = line["spearman"] >= 0.95 and line["zero_is_reconstruction"]
+    good &= line["one_is_text_to_video"] and changed >= 0.8 and line["path_correlation"] >= 0.9
+    good &= line["outside_psnr_loss"] <= 0.5
+    return {"ok": bool(good)} | line, [
+        (f"{clip.prompt} -> {text}", video)
+        for clip, text, video in zip(s.clips, captions, mild, strict=True)
+    ]
+
+
+def judge_fps(s: Subjects):
+    """Every other frame is left out and found again."""
+    videos = s.videos
+    given, left_out = videos[:, ::2], videos[:, 1:-1:2]
+    places = np.arange(left_out.shape[1]) + 0.5
+    found = np.stack([retime.at_places(video, places) for video in given])
+    mixed = (given[:, :-1].astype(np.float64) + given[:, 1:]) / 2
+    line = {
+        "psnr": psnr(found, left_out),
+        "psnr_blending": psnr(mixed.round().astype(np.uint8), left_out),
+        "limit_gain": 3.0,
+    }
+    return {"ok": line["psnr"] >= line["psnr_blending"] + 3} | line, _shown(s, found)
+
+
+def judge_speed(s: Subjects):
+    """A draft of few steps against the whole, and a tool against plain sampling."""
+    draft = dataclasses.replace(s.settings, steps=max(s.settings.steps // DRAFT_SHARE, 1))
+    count = min(8, len(s.clips))
+    videos, requests = s.videos[:count], s.requests[:count]
+    whole = _seconds(lambda: t2v.generate(s.engine, requests, s.settings))
+    quick = _seconds(lambda: t2v.generate(s.engine, requests, draft))
+    edited = _seconds(lambda: remix.remix(s.engine, videos, requests, s.settings, strength=0.8))
+    line = {
+        "draft_times_faster": whole / quick,
+        "limit_draft": 5.0,
+        "tool_overhead": edited / whole - 1,
+        "limit_tool_overhead": 0.1,
+    }
+    good = line["draft_times_faster"] >= 5 and line["tool_overhead"] < 0.1
+    return {"ok": bool(good)} | line, []
+
+
+def other_colour(scene: Scene) -> Scene:
+    """The same scene with its object in another colour, which follows from the scene's seed."""
+    item = scene.objects[0]
+    free = [colour for colour in COLOURS if colour != item.colour]
+    changed = dataclasses.replace(item, colour=free[scene.seed % len(free)])
+    return dataclasses.replace(scene, objects=(changed,))
+
+
+def _half(s: Subjects) -> int:
+    return get_level(s.clips[0].scene.level).num_frames // CHUNK_FRAMES // 2 * CHUNK_FRAMES
+
+
+def _ask(captions: Sequence[str]) -> list[Request]:
+    return [make_request(text, seed=seed) for seed, text in enumerate(captions)]
+
+
+def _shown(s: Subjects, videos: Video, prompts: Sequence[str] | None = None):
+    prompts = prompts or [clip.prompt for clip in s.clips]
+    return list(zip(prompts, videos, strict=False))
+
+
+def _paths(videos: Video, s: Subjects) -> list[NDArray[np.float64]]:
+    """Where the first object of each clip is, T 2, NaN where there is none."""
+    level = s.clips[0].scene.level
+    things = [read(video, level).things[0] for video in videos]
+    return [np.stack([thing.x, thing.y], -1) for thing in things]
+
+
+def _path_error(videos: Video, real: Video, frame: int, s: Subjects) -> float:
+    """Median distance in pixels, in one frame, of the object from where it really is."""
+    pairs = zip(_paths(videos, s), _paths(real, s), strict=True)
+    return float(np.nanmedian([np.linalg.norm(a[frame] - b[frame]) for a, b in pairs]))
+
+
+def _one_object(videos: Video, s: Subjects) -> float:
+    level = s.clips[0].scene.level
+    return share([bool((read(video, level).count == 1).all()) for video in videos])
+
+
+def _largest_step(s: Subjects, parts: Sequence[Video]) -> NDArray[np.float64]:
+    """The largest step between frames inside of parts, as they are or through the autoencoder.
+
+    A drawn scene that is still has steps of exactly 0; no picture out of a network has.
+    """
+    seen = [*parts, *(s.engine.decode(s.engine.encode(part)) for part in parts)]
+    return np.stack([seams.steps(part).max(1) for part in seen]).max(0)
+
+
+def _cross_fade(first: Video, second: Video, num_new: int) -> Video:
+    weight = ((np.arange(num_new) + 1) / (num_new + 1))[None, :, None, None, None]
+    faded = (1 - weight) * first[:, -1:] + weight * second[:, :1]
+    return np.concatenate([first, faded.round().astype(np.uint8), second], axis=1)
+
+
+def _seconds(work, repeats: int = 3) -> float:
+    work()
+    found = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - start)
+    return min(found)

@@ -1,0 +1,79 @@
+"""If these fail, an editing tool can be called good that is not."""
+
+import numpy as np
+import pytest
+
+from sora_jax.cli import evaluate
+from sora_jax.eval import edits, seams
+from sora_jax.eval.edits import Subjects
+from tests.eval.toy_model import SETTINGS, draw_clips, make_engine
+
+
+def test_steps_and_the_seam_are_differences_of_frames():
+    level = np.array([0, 10, 30, 60], np.uint8)
+    video = np.broadcast_to(level[None, :, None, None, None], (1, 4, 8, 8, 3))
+    np.testing.assert_allclose(seams.steps(video), [[10, 20, 30]])
+    np.testing.assert_allclose(seams.seam(video), [60])
+
+
+def test_rank_correlation_asks_for_order_alone():
+    x = np.arange(6.0)
+    assert seams.spearman(x, np.exp(x)) == pytest.approx(1)
+    assert seams.spearman(x, -x) == pytest.approx(-1)
+    assert seams.spearman(x, np.array([0, 0, 1, 1, 2, 2.0])) == pytest.approx(0.956, abs=0.01)
+    assert abs(seams.spearman(x, np.array([3, 5, 0, 4, 1, 2.0]))) < 0.6
+
+
+def test_paths_agree_along_the_way_that_is_gone():
+    there = np.stack([np.linspace(0, 10, 16), np.full(16, 5.0)], -1)
+    assert seams.agreement(2 * there + 3, there) == pytest.approx(1)
+    assert seams.agreement(there[::-1], there) == pytest.approx(-1)
+    assert seams.agreement(np.zeros((16, 2)), there) == 0
+    assert seams.agreement(there, np.zeros((16, 2))) is None  # nothing to agree with
+
+
+def test_another_colour_is_all_that_differs():
+    for clip in draw_clips(4, "heldout"):
+        changed = edits.other_colour(clip.scene)
+        assert changed.objects[0].colour != clip.scene.objects[0].colour
+        assert changed.objects[0].motion == clip.scene.objects[0].motion
+        assert edits.other_colour(changed).background == clip.scene.background
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory):
+    """All tools of a model of random weights."""
+    clips = draw_clips(2, "heldout")
+    subjects = Subjects(
+        engine=make_engine(tmp_path_factory.mktemp("model")),
+        settings=SETTINGS,
+        clips=clips,
+        recoloured=[(edits.other_colour(clip.scene), "a blue circle moves left") for clip in clips],
+        still=["a red circle", "a blue circle"],
+    )
+    told = []
+    found = edits.evaluate_edits(subjects, progress=lambda *what: told.append(what))
+    assert told[-1] == ("edits", len(found.figures), len(found.figures))
+    return found.figures
+
+
+def test_random_weights_fail_where_weights_matter(lines):
+    assert not lines["extend"]["ok"] and not lines["blend"]["ok"] and not lines["remix"]["ok"]
+    assert lines["recut"]["right"] == 0
+
+
+def test_what_is_kept_by_construction_is_kept_by_random_weights_too(lines):
+    assert lines["recut"]["kept_identical"]
+    assert lines["recut"]["frames"] == lines["recut"]["frames_wanted"]
+    assert lines["remix"]["zero_is_reconstruction"] and lines["remix"]["one_is_text_to_video"]
+    assert lines["extend"]["forward"]["psnr_loss"] == pytest.approx(0, abs=0.02)
+    assert lines["loop"]["no_double"] == 1 and lines["loop"]["no_double_repeated"] == 0
+
+
+def test_subjects_are_held_out_clips_and_still_captions():
+    drawn = evaluate.draw_subjects("small", 3)
+    assert all(clip.scene.kind == "one" for clip in drawn["clips"])
+    assert len(drawn["clips"]) == len(drawn["recoloured"]) == len(drawn["still"]) == 3
+    for clip, (scene, text) in zip(drawn["clips"], drawn["recoloured"], strict=True):
+        assert scene.objects[0].colour in text
+        assert clip.scene.objects[0].colour in clip.prompt
