@@ -22,4 +22,5 @@ def sigma_grid(steps: int, shift: float, start: float = 1.0) -> Float[Array, " N
         raise ValueError(f"shift {shift} must be positive and start {start} in (0, 1]")
     # The inverse of a shift is the shift by its reciprocal.
     first = shift_sigma(jnp.float32(start), 1 / shift)
-    return shift_sigma(first * jnp.linspace(1, 0, steps + 1, dtype=jnp.float32), shift)
+    grid = shift_sigma(first * jnp.linspace(1, 0, steps + 1, dtype=jnp.float32), shift)
+    return grid.at[0].set(start)  # exactly, so that nothing of what is under the noise is seen

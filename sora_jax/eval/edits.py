@@ -141,13 +141,16 @@ def judge_blend(s: Subjects):
     line: Line = {
         "psnr_loss": max(ends),
         "limit_psnr_loss": 0.1,
-        "smooth": share(list(seams.steps(made)[:, half - 1 : 2 * half].max(1) <= 1.5 * inside)),
+        "smooth": share(
+            (seams.steps(made)[:, half - 1 : 2 * half].max(1) <= 1.5 * inside).tolist()
+        ),
         "one_object": _one_object(made[:, middle], s),
         "one_object_cross_fade": _one_object(faded[:, middle], s),
         "limit_one_object": 0.8,
         "limit_smooth": 1.0,
     }
     good = line["psnr_loss"] <= 0.1 and line["one_object"] >= 0.8 and line["smooth"] == 1
+    good &= line["one_object_cross_fade"] < 0.8  # or the count tells nothing
     return {"ok": bool(good)} | line, _shown(s, made)
 
 
@@ -169,11 +172,11 @@ def judge_loop(s: Subjects):
     thrice = np.concatenate([made] * 3, axis=1)
     spike = seams.steps(thrice).max(1) > 1.05 * seams.steps(made).max(1)
     line = {
-        "closed": share(list(is_closed(made))),
-        "closed_without": share(list(is_closed(plain))),
-        "no_spike": share(list(~spike)),
-        "no_double": share(list(seams.seam(made) > 0)),
-        "no_double_repeated": share(list(seams.seam(repeated) > 0)),
+        "closed": share(is_closed(made).tolist()),
+        "closed_without": share(is_closed(plain).tolist()),
+        "no_spike": share((~spike).tolist()),
+        "no_double": share((seams.seam(made) > 0).tolist()),
+        "no_double_repeated": share((seams.seam(repeated) > 0).tolist()),
         "limit_closed": 0.9,
     }
     good = line["closed"] >= 0.9 and line["no_double"] == 1 and line["no_double_repeated"] == 0
@@ -198,10 +201,12 @@ def judge_recut(s: Subjects):
         "frames": made.shape[1],
         "frames_wanted": videos.shape[1],
         "right": share([verdict.all for verdict in judge_all(made, s.scenes)]),
-        "smooth": share(list(middle.max(1) <= 1.5 * inside)),
+        "smooth": share((middle.max(1) <= 1.5 * inside).tolist()),
+        "limit_right": 0.85,
         "limit_smooth": 0.85,
     }
     good = line["kept_identical"] and made.shape == videos.shape and line["smooth"] >= 0.85
+    good &= line["right"] >= 0.85
     return {"ok": bool(good)} | line, _shown(s, made)
 
 
