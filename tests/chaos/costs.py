@@ -14,6 +14,7 @@ from tests.chaos import harness
 SAVES, WINDOW = 5, 12  # steps from a save to the next
 QUICKSTART = (
     "train --config quickstart --logger none --config.vae.loop.steps=30 "
+    "--config.data.num_train=2048 --config.data.num_vae=512 --config.data.num_test=64 "
     "--config.dit.loop.steps=100000 --config.dit.loop.checkpoint_every=25 "
     "--config.dit.loop.log_every=1 --config.dit.loop.eval_every=100000"
 ).split()
@@ -54,7 +55,7 @@ def stall(work: Path) -> dict:
 def restart(work: Path) -> dict:
     """From the start of the process to the first step after it, programs being in the cache.
 
-    The quickstart's own model, data and batch; only the lengths of the two trainings are set.
+    The quickstart's own models and batches; fewer clips, and the lengths of both trainings are set.
     """
     run = work / "quickstart"
     if not (run / "checkpoints").exists():  # prepared once: clips, latents, autoencoder
