@@ -160,6 +160,7 @@ def fit(
             # A run that is complete is saved below, so that it is found complete.
             if step % cfg.checkpoint_every == 0 and progress < 1:
                 watch.enter("save")
+                log.flush()  # whoever goes on from here does not write this line again
                 checkpoints.save(step, state, Position(batches.next_batch, progress))
             beside += time.perf_counter() - hooks_from
             is_wanted_back = hosts.is_wanted_back(step) or stop.is_wanted_back
@@ -231,9 +232,17 @@ class _Log:
         self.rolled_to: int | None = None  # step of the last roll-back
         self._cfg, self._writers, self._skipped = cfg, writers, skipped
         self._spikes: int | None = None  # not known before the first line
+        self._lost: _Lost | None = None
 
     def write_pending(self) -> None:
         """Write what is due. Raises _Lost."""
+        self.flush()
+        lost, self._lost = self._lost, None
+        if lost:
+            raise lost
+
+    def flush(self) -> None:
+        """Write what is due; whether it is the end is asked later."""
         if self.pending is None:
             return
         (step, next_batch, metrics), self.pending = self.pending, None
@@ -261,7 +270,7 @@ class _Log:
         self._spikes = spikes
         if in_row >= self._cfg.max_skipped:
             rows = self._cfg.batch_size
-            raise _Lost(
+            self._lost = _Lost(
                 f"the loss or its gradient was not finite in the {in_row} updates up to step {step}"
                 f" (samples {(next_batch - in_row) * rows} to {next_batch * rows - 1})"
             )

@@ -20,7 +20,7 @@ def kills(work: Path, count: int, seed: int) -> dict:
     A kill counts as exact if everything that is said after it until the next one is what the
     undisturbed run said: ids, draws, losses, and the digest of the whole state after each step.
     """
-    steps = 8 * count + 10
+    steps = 16 * count + 10
     options = ("--steps", steps, "--checkpoint-every", CHECKPOINT_EVERY, "--pace", 0.02)
     quiet = harness.fresh(work / "quiet")
     assert harness.start(quiet, 2, 2, *options)[0] == 0, "the undisturbed run failed"

@@ -128,6 +128,9 @@ def plan_of(args):
         eval_every=1,
         watchdog=WatchdogConfig(data=args.limit, step=args.limit),
     )
+    dit = dataclasses.replace(cfg.model.dit, width=32, num_heads=4)  # for any mesh of 8 devices
+    text = dataclasses.replace(cfg.model.text, width=32)
+    cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, dit=dit, text=text))
     plan = dit_run._plan(cfg)
 
     def make_loss(mesh):
