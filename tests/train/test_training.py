@@ -23,7 +23,7 @@ def build(cfg, mesh):
 
 
 @pytest.mark.parametrize(
-    "axes", [dict(fsdp=8), dict(data=2, fsdp=4), dict(fsdp=2, tensor=4), dict(data=4, tensor=2)]
+    "axes", [dict(fsdp=8), dict(data=2, fsdp=4), dict(fsdp=4, tensor=2), dict(data=4, tensor=2)]
 )
 def test_eight_devices_equal_one(axes):
     """Loss and every parameter after two sharded steps agree with the single device's to 1e-5."""
