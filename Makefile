@@ -9,7 +9,7 @@ UV ?= uv
 BUDGET := $(if $(MINUTES),--minutes $(MINUTES))
 PYTEST := $(VENV)/python -m pytest -q -p no:cacheprovider
 
-.PHONY: help setup quickstart toyworld tools data-film beam test slow chaos soak lint lock
+.PHONY: help setup quickstart toyworld tools data-film beam test slow chaos soak bench-cpu lint lock
 
 help:
 	@echo "make quickstart   set up, train on the small toy world, write report.html (MINUTES=N)"
@@ -19,6 +19,7 @@ help:
 	@echo "make beam         .venv-beam with Apache Beam, and its tests"
 	@echo "make test         set up and run the tests; 'make slow' runs the long ones"
 	@echo "make chaos        kills, damaged checkpoints, hangs, a soak (SOAK=minutes); runs/chaos/"
+	@echo "make bench-cpu    a train step on this CPU against PyTorch: runs/bench_cpu/report.json"
 	@echo "make lint         ruff and mypy"
 	@echo "make setup        .venv with the pinned packages (PYTHON=/path/to/python3.12)"
 	@echo "make lock         renew the pinned versions (needs uv)"
@@ -62,6 +63,18 @@ lint: setup
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
+
+TORCH := runs/bench_cpu/torch
+TORCH_PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3))
+
+# PyTorch lives in an environment of its own; nothing else here needs it.
+$(TORCH)/done:
+	$(TORCH_PYTHON) -m venv $(TORCH)
+	$(TORCH)/bin/pip install --quiet torch==2.13.0 numpy
+	touch $@
+
+bench-cpu: setup $(TORCH)/done
+	$(VENV)/python -m benchmarks.cpu --torch $(TORCH)/bin/python
 
 COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.12 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
