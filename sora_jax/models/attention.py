@@ -20,7 +20,7 @@ from sora_jax.arrays import Array, Float, Int
 NEVER = -1e9
 SPAN_PENALTY = -4.0  # logits taken from captions whose span does not cover the token
 FOREVER = 1e9  # seconds
-CHUNK_LOGITS = 2**20  # logits that the XLA backend holds at once, about
+CHUNK_LOGITS = 2**22  # logits that the XLA backend holds at once, about
 
 
 @jax.tree_util.register_dataclass
@@ -145,37 +145,81 @@ def span_bias(seconds: Float[Array, "B L"], span: Float[Array, "B S 2"]) -> Floa
 def _xla_forward(queries: Queries, groups: Groups) -> tuple[Array, Array]:
     """Queries in chunks: neither logits nor rules of a whole row are ever in memory."""
     keys = _together(groups)
+    k, v = _by_head(keys.k), _by_head(keys.v)
 
-    def some(part: Queries):
-        logits = _logits(part, keys)
+    def some(part):
+        q, places = part
+        logits = _logits(q, k, places, keys)
         top = jnp.max(logits, -1, keepdims=True)
         weights = jnp.exp(logits - top)
-        total = jnp.sum(weights, -1)
-        out = jnp.einsum("bnlm,bmnk->blnk", weights.astype(keys.v.dtype), keys.v)
-        out = out / jnp.swapaxes(total, 1, 2)[..., None].astype(out.dtype)
-        return out, jnp.swapaxes(top[..., 0] + jnp.log(total), 1, 2)
+        total = jnp.sum(weights, -1, keepdims=True)
+        out = jnp.matmul(weights.astype(v.dtype), v, **_FLOAT32) / total
+        return out.astype(v.dtype), (top + jnp.log(total))[..., 0]
 
-    return _in_chunks(some, queries, keys)
+    parts = _chunks((_by_head(queries.q), _places(queries)), keys)
+    out, log_sum = jax.tree.map(_whole, jax.lax.map(some, parts))
+    return _by_head(out), jnp.swapaxes(log_sum, 1, 2)
 
 
 def _xla_backward(queries: Queries, groups: Groups, log_sum, common, grad):
     keys = _together(groups)
-    dtype, scale = keys.k.dtype, queries.q.shape[-1] ** -0.5
+    k, v = _by_head(keys.k), _by_head(keys.v)
+    dtype, scale = k.dtype, queries.q.shape[-1] ** -0.5
 
-    def some(part):
-        query, log_sum, common, grad = part
-        log_sum, common = (jnp.swapaxes(x, 1, 2)[..., None] for x in (log_sum, common))
-        weights = jnp.exp(_logits(query, keys) - log_sum)
-        dv = jnp.einsum("bnlm,blnk->bmnk", weights.astype(dtype), grad, **_FLOAT32)
-        d_weights = jnp.einsum("blnk,bmnk->bnlm", grad, keys.v, **_FLOAT32)
-        d_logits = (scale * weights * (d_weights - common)).astype(dtype)
-        dq = jnp.einsum("bnlm,bmnk->blnk", d_logits, keys.k)
-        dk = jnp.einsum("bnlm,blnk->bmnk", d_logits, query.q, **_FLOAT32)
-        return dq, (dk, dv)
+    def some(total, part):
+        (q, log_sum, common, grad), places = part
+        weights = jnp.exp(_logits(q, k, places, keys) - log_sum[..., None])
+        d_weights = jnp.einsum("bnlk,bnmk->bnlm", grad, v, **_FLOAT32)
+        d_logits = (scale * weights * (d_weights - common[..., None])).astype(dtype)
+        # The large operand is never the transposed one: XLA's CPU products are 3 times slower so.
+        dk = jnp.matmul(jnp.swapaxes(q, 2, 3), d_logits, **_FLOAT32)
+        dv = jnp.matmul(jnp.swapaxes(grad, 2, 3), weights.astype(dtype), **_FLOAT32)
+        return (total[0] + dk, total[1] + dv), jnp.matmul(d_logits, k)
 
-    dq, pair = _in_chunks(some, (queries, log_sum, common, grad), keys, sums=True)
+    arrays = tuple(jnp.swapaxes(x, 1, 2) for x in (queries.q, log_sum, common, grad))
+    parts = _chunks((arrays, _places(queries)), keys)
+    zeros = jnp.zeros(jnp.swapaxes(k, 2, 3).shape, jnp.float32)
+    total, dq = jax.lax.scan(some, (zeros, zeros), parts)
     ends = np.cumsum([group.k.shape[1] for group in groups])[:-1].tolist()
-    return dq, list(zip(*(jnp.split(part, ends, 1) for part in pair), strict=True))
+    pair = (jnp.split(jnp.moveaxis(part, 3, 1), ends, 1) for part in total)
+    return _by_head(_whole(dq)), list(zip(*pair, strict=True))
+
+
+def _by_head(x: Array) -> Array:
+    """B L N K <-> B N L K: products are faster so, and one copy serves all chunks."""
+    return jnp.swapaxes(x, 1, 2)
+
+
+def _places(queries: Queries) -> Queries:
+    """What says where queries are, as B 1 L so that chunks are cut of the same dim."""
+    seconds = queries.seconds
+    return Queries(
+        q=None,
+        segment=queries.segment[:, None],
+        seconds=None if seconds is None else seconds[:, None],
+    )
+
+
+def _logits(q: Array, k: Array, places: Queries, keys: Keys) -> Float[Array, "B N L M"]:
+    logits = jnp.einsum("bnlk,bnmk->bnlm", q, k, **_FLOAT32) * q.shape[-1] ** -0.5
+    return logits + bias(jax.tree.map(lambda x: x[:, 0], places), keys)[:, None]
+
+
+def _chunks(parts: Any, keys: Keys) -> Any:
+    """Equal chunks of the queries, dim 2 of all `parts`, along a new first dim."""
+    rows, heads, length, _ = jax.tree.leaves(parts)[0].shape
+    num = num_chunks(length, rows * heads * keys.k.shape[1])
+
+    def cut(x: Array) -> Array:
+        return jnp.moveaxis(x.reshape(*x.shape[:2], num, length // num, *x.shape[3:]), 2, 0)
+
+    return jax.tree.map(cut, parts)
+
+
+def _whole(x: Array) -> Array:
+    """The way back from `_chunks`."""
+    x = jnp.moveaxis(x, 0, 2)
+    return x.reshape(*x.shape[:2], -1, *x.shape[4:])
 
 
 def _together(groups: Groups) -> Keys:
@@ -194,40 +238,6 @@ def _together(groups: Groups) -> Keys:
         segment=jnp.concatenate([group.segment for group in groups], 1),
         span=jnp.concatenate(spans, 1),
     )
-
-
-def _logits(queries: Queries, keys: Keys) -> Float[Array, "B N L M"]:
-    logits = jnp.einsum("blnk,bmnk->bnlm", queries.q, keys.k, **_FLOAT32)
-    return logits * queries.q.shape[-1] ** -0.5 + bias(queries, keys)[:, None]
-
-
-def _in_chunks(some: Callable, parts: Any, keys: Keys, *, sums: bool = False) -> Any:
-    """`some` of equal chunks of the queries (dim 1 of all `parts`), its results joined again.
-
-    With `sums` it gives a pair, of which the second is added up instead.
-    """
-    rows, length, heads, _ = jax.tree.leaves(parts)[0].shape
-    num = num_chunks(length, rows * heads * keys.k.shape[1])
-    if num == 1:
-        return some(parts)
-
-    def split(x: Array) -> Array:
-        return jnp.moveaxis(x.reshape(rows, num, length // num, *x.shape[2:]), 1, 0)
-
-    def whole(x: Array) -> Array:
-        return jnp.moveaxis(x, 0, 1).reshape(rows, length, *x.shape[3:])
-
-    chunks = jax.tree.map(split, parts)
-    if not sums:
-        return jax.tree.map(whole, jax.lax.map(some, chunks))
-
-    def step(total, chunk):
-        joined, added = some(chunk)
-        return jax.tree.map(jnp.add, total, added), joined
-
-    zeros = (jnp.zeros(keys.k.shape, jnp.float32), jnp.zeros(keys.v.shape, jnp.float32))
-    total, joined = jax.lax.scan(step, zeros, chunks)
-    return jax.tree.map(whole, joined), total
 
 
 def num_chunks(length: int, logits_of_one: int) -> int:
