@@ -49,6 +49,7 @@ def make_layout(mesh: Mesh, cfg: AttentionConfig, dtype: str) -> Layout:
     def attend(queries: Queries, keys: Keys, text: Keys | None = None) -> Array:
         if mesh.size == 1:
             return attention.attend_by(backend, queries, keys, text)
+        check_row(mesh, queries.q.shape[1])
         call = jax.shard_map(
             lambda *parts: _attend_part(backend, ring, *parts),
             mesh=split,

@@ -11,7 +11,7 @@ from sora_jax.sharding import context
 from sora_jax.sharding.mesh import MeshConfig, make_mesh, param_shardings
 from sora_jax.train import dit_run, runner
 from tests.models.test_presets import with_preset
-from tests.sharding.steps import training
+from tests.sharding.steps import packed_batch, training
 from tests.train.helpers import one_device
 
 MESHES = [
@@ -65,9 +65,14 @@ def test_a_ring_that_does_not_divide_context_is_named():
 
 
 def test_a_row_that_context_cannot_divide_names_the_next():
+    """Found while the step is traced, before anything is compiled."""
+    cfg = training(dit=dict(num_heads=4), ring=2)
     mesh = make_mesh(MeshConfig(fsdp=1, context=8))
-    with pytest.raises(UsageError, match="a row of 60 tokens .* use 64"):
-        context.check_row(mesh, 60)
+    built = runner.build(dit_run._plan(cfg), mesh)
+    batch = packed_batch(0)
+    short = {name: x[:, :30] if x.shape[1] == 32 else x for name, x in batch.items()}
+    with pytest.raises(UsageError, match="a row of 30 tokens .* use 32"):
+        jax.eval_shape(built.step_fn, built.abstract, short, 0.0)
 
 
 def test_a_batch_that_cannot_be_accumulated_names_the_next():
