@@ -74,7 +74,7 @@ $(TORCH)/done:
 	touch $@
 
 bench-cpu: setup $(TORCH)/done
-	$(VENV)/python -m benchmarks.cpu --torch $(TORCH)/bin/python
+	JAX_PLATFORMS=cpu $(VENV)/python -m benchmarks.cpu --torch $(TORCH)/bin/python
 
 COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.12 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"

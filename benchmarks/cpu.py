@@ -17,7 +17,6 @@ from pathlib import Path
 from sora_jax.cli import runtime
 
 runtime.prepare()
-os.environ["JAX_PLATFORMS"] = "cpu"
 
 import numpy as np  # noqa: E402
 

@@ -110,7 +110,8 @@ def seconds_of_a_step(cfg, dtype, compiled):
         optimizer.zero_grad()
 
     step()
-    times, stop = [], time.perf_counter() + cfg["seconds"]
+    times: list[float] = []
+    stop = time.perf_counter() + cfg["seconds"]
     while time.perf_counter() < stop or len(times) < 3:
         start = time.perf_counter()
         step()
