@@ -158,6 +158,8 @@ def _wait(job: Job, workers: list[subprocess.Popen], asked: list[int]) -> Ended:
         codes = [worker.poll() for worker in workers]
         failed = [i for i, known in enumerate(codes) if known]
         if failed and not asked:
+            # Seen at once: one that was killed has hurt the others, not they it.
+            failed.sort(key=lambda i: (codes[i] or 0) > 0)
             time.sleep(_SETTLE)
             codes = [worker.poll() for worker in workers]
             failed += [i for i, known in enumerate(codes) if known and i not in failed]

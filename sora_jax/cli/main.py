@@ -85,6 +85,7 @@ def _run(argv: list[str]) -> int:
     except KeyboardInterrupt as stop:
         return _fail(str(stop) or "stopped by Ctrl-C", INTERRUPTED, as_json)
     except Exception as error:
+        runtime.let_others_speak_first(error)
         # Not a mistake of the person: whoever looks into it needs to see where it happened.
         traceback.print_exc()
         return _fail(f"failed while running: {type(error).__name__}: {error}", 5, as_json)

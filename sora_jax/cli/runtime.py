@@ -32,6 +32,7 @@ COORDINATOR, PROCESSES, PROCESS = (
     "SORA_JAX_PROCESS",
 )
 HEARTBEAT = "SORA_JAX_HEARTBEAT_SECONDS"  # after which a silent process is given up
+_MOMENT = 0.5  # seconds; the supervisor looks more often
 SUPERVISOR = "SORA_JAX_SUPERVISOR"  # process id of `launch local`
 
 
@@ -97,6 +98,13 @@ def _end_with(supervisor: int) -> None:
         sys.stderr.write("sora-jax: the supervisor is gone; ending with it\n")
         sys.stderr.flush()
     os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def let_others_speak_first(error: Exception) -> None:
+    """Wait a moment if `error` is but the loss of another process, whose own end says more."""
+    words = ("Gloo", "coordination service", "CoordinationService", "heartbeat", "Barrier")
+    if COORDINATOR in os.environ and any(word in str(error) for word in words):
+        time.sleep(_MOMENT)
 
 
 def cache_directory() -> Path:

@@ -198,6 +198,7 @@ def main() -> int:
         sys.stderr.write(f"{ending}\n")
         return Preempted.exit_code
     except Exception as error:
+        runtime.let_others_speak_first(error)
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 5
     found = digests(result.state)
