@@ -9,7 +9,7 @@ UV ?= uv
 BUDGET := $(if $(MINUTES),--minutes $(MINUTES))
 PYTEST := $(VENV)/python -m pytest -q -p no:cacheprovider
 
-.PHONY: help setup quickstart toyworld tools data-film beam test slow chaos soak bench-cpu lint lock
+.PHONY: help setup quickstart toyworld tools data-film beam plan test slow chaos soak bench-cpu lint lock
 
 help:
 	@echo "make quickstart   set up, train on the small toy world, write report.html (MINUTES=N)"
@@ -20,6 +20,7 @@ help:
 	@echo "make test         set up and run the tests; 'make slow' runs the long ones"
 	@echo "make chaos        kills, damaged checkpoints, hangs, a soak (SOAK=minutes); runs/chaos/"
 	@echo "make bench-cpu    a train step on this CPU against PyTorch: runs/bench_cpu/report.json"
+	@echo "make plan         estimate five large runs on TPUs that are not here (docs/planning.md)"
 	@echo "make lint         ruff and mypy"
 	@echo "make setup        .venv with the pinned packages (PYTHON=/path/to/python3.12)"
 	@echo "make lock         renew the pinned versions (needs uv)"
@@ -58,6 +59,10 @@ chaos: setup
 
 soak: setup
 	$(VENV)/python -m tests.chaos --only soak --again --soak-minutes $(SOAK)
+
+plan:
+	@launch/setup.sh requirements-tpu.lock
+	$(VENV)/sora-jax plan --suite experiments/plan
 
 lint: setup
 	$(VENV)/ruff check .

@@ -13,6 +13,12 @@ def get_config(arg: str = "") -> ConfigDict:
             "dit": dit(),
             "sampling": sampling(),
             "mesh": {"data": 1, "fsdp": -1, "context": 1, "tensor": 1},  # -1: all that are left
+            "plan": {
+                "topology": "cpu:8",  # v5p:4x4x4, v5e:4x4, v6e:4x4: where `sora-jax plan` puts it
+                # A packed row to plan for: (how many, frames, height, width); none: one of data's.
+                "clips": (),
+                "tokens": 0,  # of that row; 0: those of its clips
+            },
             "eval": {
                 "samples": 256,  # clips of each set
                 "shown": 8,  # fixed prompts that are sampled while training

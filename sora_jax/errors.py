@@ -16,9 +16,16 @@ class PolicyError(Exception):
 
 
 class LimitError(ValueError):
-    """The request is well formed but past a stated limit (length, size, memory)."""
+    """The request is well formed but past a stated limit (length, size, memory).
+
+    `details` is JSON-able and stands beside the message in the output of `--json`.
+    """
 
     exit_code = 4
+
+    def __init__(self, message: str, **details: Any):
+        super().__init__(message)
+        self.details = details
 
 
 class RunError(RuntimeError):

@@ -46,6 +46,10 @@ ARROWS: dict[str, set[str]] = {
     | {"sora_jax.data", "sora_jax.generate", "sora_jax.export.sampling", "sora_jax.post"},
     "sora_jax.post": FILES,
     "sora_jax.studio": PURE | FILES | {"sora_jax.generate", "sora_jax.export", "sora_jax.post"},
+    "sora_jax.plan": PURE
+    | FILES
+    | {"sora_jax.models", "sora_jax.sharding", "sora_jax.data", "sora_jax.export"}
+    | {"sora_jax.train", "sora_jax.generate"},
     "sora_jax.cli": {"sora_jax", "data_pipelines", "experiments", "launch"},
     # Pages for people share one style sheet.
     "data_pipelines": {
@@ -56,7 +60,8 @@ ARROWS: dict[str, set[str]] = {
         "sora_jax.files",
         "sora_jax.eval.style",
     },
-    "experiments": {"sora_jax.errors"},
+    # Sizes by name, plain numbers.
+    "experiments": {"sora_jax.errors", "sora_jax.models.presets"},
     "launch": {"sora_jax.errors"},
     "benchmarks": {"sora_jax", "data_pipelines"},
 }

@@ -56,6 +56,15 @@ class EvalConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class PlanConfig:
+    """What `sora-jax plan` is asked, unless it is told otherwise."""
+
+    topology: str = "cpu:8"
+    clips: tuple[tuple[int, int, int, int], ...] = ()  # how many, frames, height, width
+    tokens: int = 0  # of the row; 0: those of its clips
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
     """A run: data, autoencoder, transformer, sampling, evaluation."""
 
@@ -66,6 +75,7 @@ class ExperimentConfig:
     sampling: SamplingConfig
     mesh: MeshConfig
     eval: EvalConfig
+    plan: PlanConfig = PlanConfig()
 
     def __post_init__(self):
         if self.vae.model.deep_encoder and self.vae.loss.rough_share >= 1:

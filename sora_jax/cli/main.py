@@ -2,8 +2,8 @@
 
 A verb is a module with SUMMARY, EXAMPLE, `add_arguments(parser)` and `run(args) -> dict`; it
 imports what is heavy inside `run`, so that help is instant. The dict (with `exit_code` if that is
-not 0) goes to standard output, as
-one line of JSON with --json; everything else that is printed meanwhile goes to standard error.
+not 0) goes to standard output, as one line of JSON with --json, else as `describe(dict)` of the
+verb says, if it has that; everything else that is printed meanwhile goes to standard error.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from sora_jax.cli import (
     generate,
     launch,
     loop,
+    plan,
     quickstart,
     recut,
     remix,
@@ -57,6 +58,7 @@ VERBS: dict[str, ModuleType] = {
     "evaluate": evaluate,
     "export": export,
     "data": data,
+    "plan": plan,
     "launch": launch,
     "doctor": doctor,
 }
@@ -91,7 +93,8 @@ def _run(argv: list[str]) -> int:
         return _fail(f"failed while running: {type(error).__name__}: {error}", 5, as_json)
     for note in result.get("notes", ()):
         print(f"note: {note}", file=sys.stderr)
-    print(json.dumps(result) if as_json else _describe(result))
+    describe = getattr(VERBS[args.verb], "describe", _describe)
+    print(json.dumps(result) if as_json else describe(result))
     return result.get("exit_code", 0)
 
 

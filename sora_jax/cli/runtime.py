@@ -24,6 +24,16 @@ def prepare() -> None:
     _keep_freed_memory()
 
 
+# What lets the TPU compiler work where there is no TPU, beside another process that uses it.
+TPU_COMPILER = {
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5p-8",  # of this host, which has none: only silences a warning
+}
+
+
 # Set by whoever starts the processes of one run: "host:port" of the first, count and own number;
 # or "auto" as the first where JAX finds the others by itself (TPU pods).
 COORDINATOR, PROCESSES, PROCESS = (

@@ -59,7 +59,7 @@ class SelfTest:
         began = time.monotonic()
         self._texts, self._videos = _clips()
         self._bundle, training, clips = _set_up(self._texts, self._videos, self._directory)
-        self._built = runner.build(dit_run._plan(training), self._mesh)
+        self._built = runner.build(dit_run.plan(training), self._mesh)
         rows = dit_run.make_rows(training, clips, self._bundle.tokenizer, seed=0)
         state = self._built.fresh()
         for i in range(STEPS):

@@ -30,7 +30,7 @@ Video = NDArray[np.uint8]  # B T H W 3
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Rows:
+class Rows:
     """What is sampled at once."""
 
     canvas: Canvas
@@ -58,7 +58,7 @@ class Engine:
     def encode(self, video: Video) -> Latents:
         """Latents of clips of whole chunks; each chunk is encoded alone."""
         return self._in_batches(
-            len(video), lambda rows: _encode(self.params["vae"], video[rows], model=self.model)
+            len(video), lambda rows: encode_rows(self.params["vae"], video[rows], model=self.model)
         )
 
     def decode(self, latents: Latents, *, is_loop: bool = False) -> Video:
@@ -104,12 +104,12 @@ class Engine:
         seeds = np.array([request.seed for request in requests], np.int32)
         chunks = np.arange(first_chunk, first_chunk + shape[1], dtype=np.int32)
 
-        def sample_rows(rows: NDArray[np.int64]) -> Array:
+        def some(rows: NDArray[np.int64]) -> Array:
             texts = captions[0][rows], captions[1][rows]
             canvas = build_canvas(self.model, settings, texts, latents[rows], known[rows])
-            tokens = _sample(
+            tokens = sample_rows(
                 self.params["dit"],
-                _Rows(
+                Rows(
                     canvas=canvas,
                     away=canvas.replace(
                         text=jnp.asarray(negatives[0][rows]),
@@ -131,7 +131,7 @@ class Engine:
                 tokens, token_grid(self.model, settings), self.model.dit.patch
             )
 
-        return self._in_batches(len(requests), sample_rows)
+        return self._in_batches(len(requests), some)
 
     def _in_batches(self, count: int, run) -> np.ndarray:
         # The last batch is filled up with copies of the last clip, so that one program serves all.
@@ -141,8 +141,30 @@ class Engine:
         return np.concatenate(parts)[:count]
 
 
+def example(
+    model: ModelConfig, settings: SamplingConfig, count: int
+) -> tuple[Rows, Array, guidance.Strength | None]:
+    """Arguments of `sample_rows` after the parameters, for `count` clips with nothing known."""
+    shape, words = (count, *latent_grid(model, settings)), model.text.max_tokens
+    texts = np.ones((count, words), np.int32), np.zeros((count, words, 2), np.float32)
+    latents = np.zeros((*shape, model.vae.channels), np.float32)
+    canvas = build_canvas(model, settings, texts, latents, np.zeros(shape, bool))
+    rows = Rows(
+        canvas=canvas,
+        away=canvas,
+        seeds=jnp.zeros(count, jnp.int32),
+        chunks=jnp.arange(shape[1], dtype=jnp.int32),
+        start=jnp.zeros(canvas.cond.shape),
+        strength=jnp.ones(shape[:2]),
+        rolls=jnp.zeros(settings.steps, jnp.int32),
+    )
+    grid = grids.sigma_grid(settings.steps, settings.shift)
+    return rows, grid, make_guidance(settings).strength()
+
+
 @functools.partial(jax.jit, static_argnames=("model",))
-def _encode(params: Params, video: Array, *, model: ModelConfig):
+def encode_rows(params: Params, video: Array, *, model: ModelConfig):
+    """The program of `Engine.encode`: uint8 B T H W 3 -> normalised latents."""
     return network.vae_encode(model, params, video.astype(jnp.float32) / 127.5 - 1)
 
 
@@ -153,9 +175,9 @@ def _decode(params: Params, latents: Float[Array, "B n h w C"], *, model: ModelC
 
 
 @functools.partial(jax.jit, static_argnames=("model", "solver", "prediction"))
-def _sample(
+def sample_rows(
     params: Params,
-    rows: _Rows,
+    rows: Rows,
     grid: Float[Array, " N"],
     strength: guidance.Strength | None,
     *,
@@ -163,6 +185,7 @@ def _sample(
     solver: str,
     prediction: str,
 ) -> Float[Array, "B L P"]:
+    """The program of `Engine.sample`: all steps of a window, over the levels of `grid`."""
     denoise = guidance.make_guided(
         _make_denoise(model, params, rows.canvas, prediction),
         _make_denoise(model, params, rows.away, prediction),
@@ -188,7 +211,7 @@ def _make_denoise(
     return denoise
 
 
-def _draw_noise(rows: _Rows, length: int, channels: int) -> Float[Array, "B L P"]:
+def _draw_noise(rows: Rows, length: int, channels: int) -> Float[Array, "B L P"]:
     """Noise of each token from the seed and the chunk's number alone."""
     per_chunk = (length // rows.chunks.shape[0], channels)
 

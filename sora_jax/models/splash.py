@@ -12,6 +12,7 @@ import math
 import jax.numpy as jnp
 
 from sora_jax.arrays import Array, Float
+from sora_jax.errors import UsageError
 from sora_jax.models import attention
 from sora_jax.models import splash_kernels as kernels
 from sora_jax.models.attention import Backend, Groups, Keys, Queries
@@ -37,8 +38,16 @@ _V5 = {
 TUNING = {
     "v5e": Tuning(**_V5, span=163840, vmem=110 * 2**20),
     "v5p": Tuning(**_V5, span=81920, vmem=60 * 2**20),
-    "v6e": Tuning(**_V5, span=163840, vmem=110 * 2**20),
+    "v6e": Tuning(
+        forward=Blocks(query=2048, key=2048, step=1024),
+        backward=Blocks(query=2048, key=1024, step=1024),
+        span=98304,
+        vmem=110 * 2**20,
+    ),
 }
+
+
+_KINDS = {"TPU v5 lite": "v5e", "TPU v5": "v5p", "TPU v5p": "v5p", "TPU v6 lite": "v6e"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +56,21 @@ class Splash:
 
     tuning: Tuning = TUNING["v5e"]
     interpret: bool = False  # as plain JAX, on any device: for tests
+
+
+def on(device_kind: str) -> Splash:
+    """The kernels for `jax.Device.device_kind`; interpreted where there is no TPU.
+
+    Raises UsageError for a TPU that they are not tuned for.
+    """
+    if not device_kind.startswith("TPU"):
+        return Splash(interpret=True)
+    if device_kind not in _KINDS:
+        raise UsageError(
+            f"the splash kernels are not tuned for {device_kind}, only for {', '.join(TUNING)}; "
+            "use attention.backend xla"
+        )
+    return Splash(tuning=TUNING[_KINDS[device_kind]])
 
 
 def attend(

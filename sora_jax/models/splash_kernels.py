@@ -23,7 +23,8 @@ from jax.experimental.pallas import tpu as pltpu
 from sora_jax.arrays import Array, Float, Int
 
 FORWARD, BACKWARD = "splash_forward", "splash_backward"
-LOW = -1e30  # under any score, and finite: differences stay numbers
+LOW = -1e30  # score of a pair that may not meet
+START_TOP = -1e29  # under any real score, so far above LOW that a power of the difference is 0
 LINES = 8  # sublanes of a register: the least height of a block of rows of numbers
 # Lines of the tables that go with queries and keys.
 SEGMENT, SECONDS, START, END = 0, 1, 1, 2
@@ -103,7 +104,7 @@ def forward(
         ],
         compiler_params=_params(options),
         interpret=options.interpret,
-        name=_name(FORWARD, block),
+        name=_name(FORWARD, options),
     )(*query, *key, *reach, q, k, v, query_table, key_table)
 
 
@@ -114,7 +115,7 @@ def _forward_kernel(*refs, options: Options):
 
     @pl.when(j == 0)
     def start():
-        top_ref[...] = jnp.full_like(top_ref, LOW)
+        top_ref[...] = jnp.full_like(top_ref, START_TOP)
         sum_ref[...] = jnp.zeros_like(sum_ref)
         total_ref[...] = jnp.zeros_like(total_ref)
 
@@ -128,8 +129,6 @@ def _forward_kernel(*refs, options: Options):
                 scores = jnp.where(keep, scores, LOW)
             top = jnp.maximum(before, jnp.max(scores, 0, keepdims=True))
             weights = jnp.exp2(scores - top)
-            if is_masked:
-                weights = jnp.where(keep, weights, 0.0)
             fade = jnp.exp2(before - top)
             weight = weight * fade + jnp.sum(weights, 0, keepdims=True)
             total = total * fade + _dot(v_ref[at, :], weights.astype(v_ref.dtype), 0, 0)
@@ -207,7 +206,7 @@ def backward(
         out_shape=[jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (q, k, v)],
         compiler_params=_params(options),
         interpret=options.interpret,
-        name=_name(BACKWARD, block),
+        name=_name(BACKWARD, options),
     )(*query, *key, *reach, *arrays, stats, query_table, key_table)
 
 
@@ -330,6 +329,7 @@ def _params(options: Options) -> pltpu.CompilerParams:
     )
 
 
-def _name(kernel: str, block: Blocks) -> str:
+def _name(kernel: str, options: Options) -> str:
     """Says to whoever reads the compiled program which kernel this is."""
-    return f"{kernel}_{block.query}_{block.key}_{block.step}"
+    block, spans = options.blocks, "" if options.penalty is None else "_spans"
+    return f"{kernel}{spans}_{block.query}_{block.key}_{block.step}"

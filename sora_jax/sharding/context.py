@@ -22,7 +22,6 @@ from sora_jax.models.attention import Backend, Keys, Queries
 from sora_jax.models.layout import Layout
 from sora_jax.sharding.mesh import BATCH, RULES
 
-BACKENDS = {"xla": attention.XLA, "splash": splash.make_backend(splash.Splash())}
 _TOKENS = ("ring", "exchange")  # what the context axis is split into
 
 
@@ -38,7 +37,8 @@ class AttentionConfig:
 
 def make_layout(mesh: Mesh, cfg: AttentionConfig, dtype: str) -> Layout:
     """Where the work of a network on `mesh` lies. `dtype` is that in which its weights are used."""
-    backend, ring = BACKENDS[cfg.backend], cfg.ring
+    kind, ring = mesh.devices.flat[0].device_kind, cfg.ring
+    backend = attention.XLA if cfg.backend == "xla" else splash.make_backend(splash.on(kind))
     if mesh.shape["context"] % ring:
         raise UsageError(
             f"ring {ring} does not divide context {mesh.shape['context']}; use one of its divisors"

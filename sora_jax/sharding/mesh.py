@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from sora_jax.errors import UsageError
+
 AXES = ("data", "fsdp", "context", "tensor")
 RULES: dict[str | None, tuple[str, ...]] = {
     None: (),
@@ -40,12 +42,12 @@ class MeshConfig:
 
 
 def make_mesh(cfg: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:
-    """The mesh over `devices` (all by default). Raises ValueError if their number does not fit."""
+    """The mesh over `devices` (all by default). Raises UsageError if their number does not fit."""
     devices = jax.devices() if devices is None else devices
     fixed = cfg.data * cfg.context * cfg.tensor
     fsdp = len(devices) // fixed if cfg.fsdp == -1 else cfg.fsdp
     if fixed * fsdp != len(devices) or fsdp < 1:
-        raise ValueError(
+        raise UsageError(
             f"mesh {dataclasses.asdict(cfg)} needs {fixed * max(fsdp, 1)} devices and "
             f"there are {len(devices)}; set fsdp to -1 or change the mesh"
         )

@@ -112,10 +112,10 @@ class Rows:
         self._batches.close()
 
     def __next__(self) -> dict[str, NDArray]:
-        return _with_clip_ids(next(self._batches))
+        return with_clip_ids(next(self._batches))
 
     def __getitem__(self, step: int) -> dict[str, NDArray]:
-        return _with_clip_ids(self._batches[step])
+        return with_clip_ids(self._batches[step])
 
 
 def first_batches(rows: Rows, count: int, batch_size: int) -> list[dict[str, NDArray]]:
@@ -167,7 +167,7 @@ def train_dit(
         return samples(step, ema) if samples and hosts.is_first() else {}
 
     return runner.run(
-        _plan(cfg),
+        plan(cfg),
         rows,
         workdir=workdir,
         mesh=mesh,
@@ -176,7 +176,8 @@ def train_dit(
     )
 
 
-def _plan(cfg: DiTTraining) -> runner.Plan:
+def plan(cfg: DiTTraining) -> runner.Plan:
+    """What `runner` trains."""
     return runner.Plan(
         make=Denoiser,
         model=cfg.model,
@@ -196,7 +197,7 @@ def make_loss(cfg: DiTTraining, mesh: meshes.Mesh) -> LossFn:
 
 def step_flops(cfg: DiTTraining, batch: dict[str, NDArray]) -> int:
     """FLOPs of the matrix products of one training step, the optimizer's included."""
-    built = runner.build(_plan(cfg), meshes.make_mesh(meshes.MeshConfig()))
+    built = runner.build(plan(cfg), meshes.make_mesh(meshes.MeshConfig()))
     return flops.matmul_flops(built.step_fn, built.abstract, batch, 0.0)
 
 
@@ -206,7 +207,8 @@ def _tokens(tokenizer: Tokenizer, captions: list[tuple[str, float, float]]):
     return (np.array(sum(ids, []), np.int32), np.array(sum(spans, []), np.float32).reshape(-1, 2))
 
 
-def _with_clip_ids(batch: dict[str, NDArray]) -> dict[str, NDArray]:
+def with_clip_ids(batch: dict[str, NDArray]) -> dict[str, NDArray]:
+    """A batch of rows with a sample id for each clip of each row."""
     count = batch["needs_first"].shape[1]
     ids = batch["sample_id"][:, None] * count + np.arange(count)
     return batch | {"sample_id": ids.astype(np.int32)}

@@ -50,7 +50,7 @@ class Built:
 
 
 def build(plan: Plan, mesh: meshes.Mesh) -> Built:
-    """The compiled-to-be step and the sharded state.
+    """The compiled-to-be step and the sharded state; nothing is drawn before `fresh` is called.
 
     Raises UsageError for a batch that the mesh can't divide.
     """
@@ -62,13 +62,13 @@ def build(plan: Plan, mesh: meshes.Mesh) -> Built:
         )
 
     tx = make_optimizer(plan.optimizer, lambda stack: meshes.spread(mesh, stack))
-    _, _, names = network.graph(plan.make, plan.model)
-    # Drawn once, outside jit: every mesh starts from the same bits.
-    params = jax.tree.map(jnp.asarray, plan.init(jax.random.key(plan.loop.seed)))
-    abstract = jax.eval_shape(lambda p: state.fresh(p, tx, plan.loop.seed), params)
+    _, shapes, names = network.graph(plan.make, plan.model)
+    abstract = jax.eval_shape(lambda p: state.fresh(p, tx, plan.loop.seed), shapes)
     shardings = state.state_shardings(mesh, abstract, names)
 
     def fresh() -> state.TrainState:
+        # Drawn outside jit: every mesh starts from the same bits.
+        params = jax.tree.map(jnp.asarray, plan.init(jax.random.key(plan.loop.seed)))
         make = jax.jit(lambda p: state.fresh(p, tx, plan.loop.seed), out_shardings=shardings)
         return make(params)
 

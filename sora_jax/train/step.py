@@ -23,7 +23,7 @@ class TrainStep(Protocol):
         self, state: TrainState, batch: Any, progress: float
     ) -> tuple[TrainState, Metrics]: ...
 
-    def lower(self, state: TrainState, batch: Any, progress: float) -> Any: ...  # of `jax.jit`
+    def lower(self, state: Any, batch: Any, progress: Any) -> Any: ...  # of `jax.jit`
 
 
 def make_train_step(

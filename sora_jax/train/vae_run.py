@@ -67,14 +67,6 @@ def train_vae(
     def evaluate(state: TrainState) -> dict[str, float]:
         return {"heldout_psnr": psnr(cfg.vae, hosts.fetch(state.ema), heldout)}
 
-    plan = runner.Plan(
-        make=VAE,
-        model=cfg.vae,
-        init=init,
-        make_loss=lambda mesh: vae_objective(cfg.vae, cfg.loss),
-        optimizer=cfg.optimizer,
-        loop=cfg.loop,
-    )
     batches = loader.batches(
         Columns({"video": videos}),
         batch_size=cfg.loop.batch_size,
@@ -82,7 +74,7 @@ def train_vae(
         host=hosts.place(),
     )
     result = runner.run(
-        plan,
+        plan(cfg, init),
         batches,
         workdir=workdir,
         mesh=mesh,
@@ -99,6 +91,18 @@ def train_vae(
         psnr(cfg.vae, params, heldout),
         _decibels(float(linear_error)),
         result,
+    )
+
+
+def plan(cfg: VAETraining, init: Callable[[jax.Array], Params]) -> runner.Plan:
+    """What `runner` trains, from the parameters that `init` draws."""
+    return runner.Plan(
+        make=VAE,
+        model=cfg.vae,
+        init=init,
+        make_loss=lambda mesh: vae_objective(cfg.vae, cfg.loss),
+        optimizer=cfg.optimizer,
+        loop=cfg.loop,
     )
 
 

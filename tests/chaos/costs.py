@@ -121,7 +121,7 @@ def _train(place: Path, steps: int) -> None:
         return {}
 
     runner.run(
-        dit_run._plan(cfg),
+        dit_run.plan(cfg),
         dit_run.make_rows(cfg, tiny_clips(64), TOKENIZER, seed=0),
         workdir=place,
         mesh=one_device(),

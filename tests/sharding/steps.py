@@ -49,7 +49,7 @@ def packed_batch(step: int) -> dict[str, np.ndarray]:
 
 def run(cfg, mesh: meshes.Mesh) -> tuple[list[float], Any]:
     """Losses and parameters after STEPS steps."""
-    built = runner.build(dit_run._plan(cfg), mesh)
+    built = runner.build(dit_run.plan(cfg), mesh)
     state, losses, compiled = built.fresh(), [], None
     for number in range(STEPS):
         batch = meshes.put_batch(mesh, packed_batch(number))

@@ -41,8 +41,8 @@ def test_bytes_of_a_device_fall_with_the_number_of_devices(sizes):
 def test_moments_and_ema_are_spread_over_every_axis(sizes):
     """Over `data` too, where parameters are copies."""
     cfg = training(dit=dict(width=64))
-    whole = runner.build(dit_run._plan(cfg), one_device())
-    part = runner.build(dit_run._plan(cfg), make_mesh(MeshConfig(**sizes)))
+    whole = runner.build(dit_run.plan(cfg), one_device())
+    part = runner.build(dit_run.plan(cfg), make_mesh(MeshConfig(**sizes)))
     for name in ("ema", "opt_state"):
         before, after = (
             bytes_of_one(getattr(b.shardings, name), getattr(b.abstract, name))
@@ -77,4 +77,4 @@ def test_a_row_that_context_cannot_divide_names_the_next():
 
 def test_a_batch_that_cannot_be_accumulated_names_the_next():
     with pytest.raises(UsageError, match="accumulate 3; use 9"):
-        runner.build(dit_run._plan(training(accumulate=3)), one_device())
+        runner.build(dit_run.plan(training(accumulate=3)), one_device())

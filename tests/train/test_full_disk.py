@@ -43,7 +43,7 @@ def fill(place, leave=0):
 def fit(workdir, cfg, hooks):
     rows = dit_run.make_rows(cfg, tiny_clips(), TOKENIZER, seed=0)
     return runner.run(
-        dit_run._plan(cfg),
+        dit_run.plan(cfg),
         rows,
         workdir=workdir,
         mesh=one_device(),

@@ -39,7 +39,7 @@ def fit_poisoned(workdir, bad, **settings):
     cfg = tiny_training(checkpoint_every=2, **settings)
     rows = dit_run.make_rows(cfg, tiny_clips(), TOKENIZER, seed=0)
     return runner.run(
-        dit_run._plan(cfg),
+        dit_run.plan(cfg),
         Poisoned(rows, bad),
         workdir=workdir,
         mesh=one_device(),
@@ -51,7 +51,7 @@ def fit_poisoned(workdir, bad, **settings):
 def test_an_update_that_is_not_finite_leaves_the_state_as_it_was():
     cfg = tiny_training()
     rows = dit_run.make_rows(cfg, tiny_clips(), TOKENIZER, seed=0)
-    built = runner.build(dit_run._plan(cfg), one_device())
+    built = runner.build(dit_run.plan(cfg), one_device())
     state, _ = built.step_fn(built.fresh(), meshes.put_batch(one_device(), rows[0]), 0.0)
     before = jax.device_get(state)
     batch = meshes.put_batch(one_device(), rows[1] | {"tokens": np.nan * rows[1]["tokens"]})

@@ -22,7 +22,7 @@ from sora_jax.models.text.tokenizer import Tokenizer
 from sora_jax.models.vae import linear
 from sora_jax.models.vae.vae import VAE, VAEConfig, fold
 from sora_jax.train import loop, runner, vae_run
-from sora_jax.train.dit_run import DiTTraining, LatentClips, _plan, make_rows
+from sora_jax.train.dit_run import DiTTraining, LatentClips, make_rows, plan
 from sora_jax.train.objectives import DiffusionConfig
 from sora_jax.train.optimizer import OptimizerConfig
 from tests.tiny_model import without_networks
@@ -93,7 +93,7 @@ def test_four_clips_are_learned_by_heart(tmp_path):
         size=(32, 32),
     )
     mesh = one_device()
-    built = runner.build(_plan(cfg), mesh)
+    built = runner.build(plan(cfg), mesh)
     state, rows = built.fresh(), make_rows(cfg, clips, tokenizer, seed=0)
     for i in range(STEPS):
         state, _metrics = built.step_fn(state, jax.device_put(next(rows)), i / STEPS)

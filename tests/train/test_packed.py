@@ -122,7 +122,7 @@ def test_a_packed_clip_has_the_loss_that_it_has_alone(mixed):
     number = next(i for i in range(20) if len(packed.plan.row(i)) > 2)
     batch = packed.batches()[number]
     loss_fn = jax.jit(dit_objective(cfg.model, cfg.diffusion))
-    params = dit_run._plan(cfg).init(jax.random.key(0))
+    params = dit_run.plan(cfg).init(jax.random.key(0))
     whole, _ = loss_fn(params, batch, jax.random.key(1))
     alone = []
     for slot in range(len(packed.plan.row(number))):

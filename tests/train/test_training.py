@@ -19,7 +19,7 @@ from tests.train.helpers import TOKENIZER, one_device, tiny_clips, tiny_training
 
 
 def build(cfg, mesh):
-    return runner.build(dit_run._plan(cfg), mesh)
+    return runner.build(dit_run.plan(cfg), mesh)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def fit(cfg, workdir, interrupt_at=None):
             os.kill(os.getpid(), signal.SIGINT)
         return {}
 
-    plan = dataclasses.replace(dit_run._plan(cfg), loop=dataclasses.replace(cfg.loop, eval_every=1))
+    plan = dataclasses.replace(dit_run.plan(cfg), loop=dataclasses.replace(cfg.loop, eval_every=1))
     rows = dit_run.make_rows(cfg, tiny_clips(), TOKENIZER, seed=0)
     return runner.run(
         plan,

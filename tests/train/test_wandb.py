@@ -23,7 +23,7 @@ def fit(workdir, sink):
     rows = dit_run.make_rows(cfg, tiny_clips(), TOKENIZER, seed=0)
     log = writers.JsonLines(workdir / "metrics.jsonl")
     return runner.run(
-        dit_run._plan(cfg),
+        dit_run.plan(cfg),
         rows,
         workdir=workdir,
         mesh=one_device(),

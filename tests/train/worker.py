@@ -131,7 +131,7 @@ def plan_of(args):
     dit = dataclasses.replace(cfg.model.dit, width=32, num_heads=4)  # for any mesh of 8 devices
     text = dataclasses.replace(cfg.model.text, width=32)
     cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, dit=dit, text=text))
-    plan = dit_run._plan(cfg)
+    plan = dit_run.plan(cfg)
 
     def make_loss(mesh):
         plain = plan.make_loss(mesh)
