@@ -68,7 +68,7 @@ def test_a_row_that_context_cannot_divide_names_the_next():
     """Found while the step is traced, before anything is compiled."""
     cfg = training(dit=dict(num_heads=4), ring=2)
     mesh = make_mesh(MeshConfig(fsdp=1, context=8))
-    built = runner.build(dit_run._plan(cfg), mesh)
+    built = runner.build(dit_run.plan(cfg), mesh)
     batch = packed_batch(0)
     short = {name: x[:, :30] if x.shape[1] == 32 else x for name, x in batch.items()}
     with pytest.raises(UsageError, match="a row of 30 tokens .* use 32"):
