@@ -98,6 +98,7 @@ def test_state_a_chip_falls_with_the_chips():
     assert four.params < 0.35 * one.params
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_too_large_is_a_limit_with_the_excess_and_remedies(capsys):
     """What a chip of v6e has not got is told in one line, with what was tried, and code 4."""
@@ -121,6 +122,7 @@ def test_too_large_is_a_limit_with_the_excess_and_remedies(capsys):
     assert "GiB too much" in found["error"] and "use more chips" in found["error"]
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_splash_kernels_are_found_in_a_program_for_v5p():
     """Each pass over each group of keys is one of our kernels, and has its share of the time."""
