@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if out is not None:
         files.write_text(out, json.dumps(result, indent=2) + "\n")
         facts["output"] = str(out)
-    return result | facts if args.json else facts | describe(found.figures)
+    return result | facts if args.json else facts | summary(found.figures)
 
 
 def judge_edits(bundle: Any, level: str, n: int, out: Path | None) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def draw_sets(level: str, n: int, num_train: int):
     return ToyWorldSets(seen=seen, heldout=heldout, train=train)
 
 
-def describe(figures: Mapping[str, Any]) -> dict[str, str]:
+def summary(figures: Mapping[str, Any]) -> dict[str, str]:
     """The figures for people: one line each."""
     world, controls = figures["toyworld"], figures["toyworld"]["controls"]
     rows = {"seen": world["seen"], "heldout": world["heldout"]}

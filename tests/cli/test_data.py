@@ -118,7 +118,6 @@ def test_encode_writes_latents_of_every_split(tmp_path, capsys, make_record):
         (["encode", "x", "--model", "toyworld", "--text", "-o", "./x"], "is the shards that are"),
         (["encode", "nowhere", "--model", "x", "--text", "-o", "x"], "no shards in nowhere"),
         (["inspec", "nowhere"], "invalid choice: 'inspec'"),
-        ([], "required: VERB"),
     ],
 )
 def test_wrong_use_is_one_line(words, expected, capsys):
