@@ -75,7 +75,6 @@ def vae() -> dict:
             "l1": 0.1,  # beside the squared error
             "latent_noise": 0.1,  # spread for the other clips; latents start at variance 1
             "rough_share": 1.0,  # clips from which the decoder alone learns; 1: the encoder stays
-            "past_noise": 0.0,  # largest further spread on what it sees of the chunk before, alike
             "rough_noise": 0.3,  # its largest spread there, in root mean squares of latents
             "latent_penalty": 1e-5,
         },

@@ -22,7 +22,7 @@ from sora_jax.diffusion.noise_levels import NoiseConfig, sample_sigma
 from sora_jax.models import network
 from sora_jax.models.layout import ONE_DEVICE, Layout
 from sora_jax.models.network import ModelConfig
-from sora_jax.models.vae.vae import VAE, VAEConfig, shift
+from sora_jax.models.vae.vae import VAE, VAEConfig
 
 type Metrics = dict[str, Scalar]
 type LossFn = Callable[[Params, Any, Key], tuple[Scalar, Metrics]]
@@ -58,10 +58,6 @@ class VAELossConfig:
     where it starts."""
     rough_noise: float = 0.3
     """Largest spread of their noise, in root mean squares of the latents; drawn from 0 up."""
-    past_noise: float = 0.0
-    """Largest spread of further noise on what the decoder sees of the chunk before, in root mean
-    squares of the latents. What is before a given chunk may be sampled, and is then not quite what
-    was there: a decoder that trusts it less loses less."""
     latent_penalty: float = 1e-5  # on the square of latents
 
 
@@ -73,9 +69,8 @@ def vae_objective(cfg: VAEConfig, loss_cfg: VAELossConfig) -> LossFn:
         vae = network.module(VAE, cfg, params)
         latents = vae.encoder(video)
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(batch["sample_id"])
-        taught, noise, doubt = jax.vmap(lambda k, clip: _disturb(k, clip, loss_cfg))(keys, latents)
-        seen = taught + noise
-        error = vae.decoder(seen, shift(seen + doubt)) - video
+        taught, noise = jax.vmap(lambda k, clip: _disturb(k, clip, loss_cfg))(keys, latents)
+        error = vae.decoder(taught + noise) - video
         mse = jnp.mean(jnp.square(error))
         loss = mse + loss_cfg.l1 * jnp.mean(jnp.abs(error))
         loss = loss + loss_cfg.latent_penalty * jnp.mean(jnp.square(taught))
@@ -90,24 +85,19 @@ def vae_objective(cfg: VAEConfig, loss_cfg: VAELossConfig) -> LossFn:
     return loss_fn
 
 
-def _disturb(
-    key: Key, latents: Float[Array, "n h w C"], cfg: VAELossConfig
-) -> tuple[Array, Array, Array]:
+def _disturb(key: Key, latents: Float[Array, "n h w C"], cfg: VAELossConfig) -> tuple[Array, Array]:
     """A clip's latents, cut from the encoder if they are rough, and the noise to put on them.
-
-    The third is what is put on top of both where they are the past.
 
     What the decoder learns to tolerate, the transformer may get wrong.
     """
     noise_key, draw_key = jax.random.split(key)
-    coin, level, doubt = jax.random.uniform(draw_key, (3,))
+    coin, level = jax.random.uniform(draw_key, (2,))
     is_rough = coin < cfg.rough_share
     still = jax.lax.stop_gradient(latents)
     size = jnp.sqrt(jnp.mean(jnp.square(still)))
     spread = jnp.where(is_rough, cfg.rough_noise * level * size, cfg.latent_noise)
     taught = jnp.where(is_rough, still, latents)
-    noise, past = jax.random.normal(noise_key, (2, *latents.shape))
-    return taught, spread * noise, cfg.past_noise * doubt * size * past
+    return taught, spread * jax.random.normal(noise_key, latents.shape)
 
 
 def dit_objective(cfg: ModelConfig, train: DiffusionConfig, layout: Layout = ONE_DEVICE) -> LossFn:

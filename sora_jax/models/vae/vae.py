@@ -87,11 +87,6 @@ def unpack(latents: Float[Array, "B n y x C"], size: int) -> Float[Array, "B n h
     return rearrange(latents, "b n h w (p q c) -> b n (h p) (w q) c", p=size, q=size)
 
 
-def shift(latents: Float[Array, "B n h w C"]) -> Float[Array, "B n h w C"]:
-    """The chunk before each chunk: zeros before the first."""
-    return jnp.pad(latents[:, :-1], ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))
-
-
 class Block(nnx.Module):
     """Residual block: 3x3 convolution to see the neighbours, then an MLP of each place."""
 
@@ -187,14 +182,10 @@ class Decoder(nnx.Module):
         self.network = Pyramid(ends, cfg.widths[::-1], cfg, is_up=True, rngs=rngs)
         self.cfg = cfg
 
-    def __call__(
-        self,
-        latents: Float[Array, "B n h w C"],
-        before: Float[Array, "B n h w C"] | None = None,
-    ) -> Float[Array, "B T H W 3"]:
-        """`before` is what each chunk sees of the past; the chunk before it unless told."""
-        before = unpack(shift(latents) if before is None else before, self.cfg.pack)
+    def __call__(self, latents: Float[Array, "B n h w C"]) -> Float[Array, "B T H W 3"]:
         latents = unpack(latents, self.cfg.pack)
+        # A chunk sees the one before it: the first sees zeros.
+        before = jnp.pad(latents[:, :-1], ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))
         detail = self.network(jnp.concatenate([latents, before], -1))
         return unfold(self.linear(latents), self.cfg.codec_size) + unfold(detail, self.cfg.patch)
 
