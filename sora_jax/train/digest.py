@@ -21,7 +21,7 @@ _STRIDES = (0x27D4EB2F, 0x165667B1, 0x9E3779B1, 0xC2B2AE3D, 0x2545F491, 0x5BD1E9
 
 def digests(tree: Any) -> dict[str, list[int]]:
     """Two 32-bit numbers for each leaf, by its path; computed where the leaves live."""
-    sums = jax.device_get(jax.tree.map(_pair, tree))
+    sums = jax.device_get(_pairs(tree))
     return {
         path_name(path): [int(word) for word in value]
         for path, value in jax.tree.leaves_with_path(sums)
@@ -38,7 +38,11 @@ def array_digest(array: Array) -> Array:
     return _pair(array)[0]
 
 
-@jax.jit  # of one leaf: leaves of one shape share a program
+@jax.jit  # of all at once: between processes their sums go together
+def _pairs(tree: Any) -> Any:
+    return jax.tree.map(_pair, tree)
+
+
 def _pair(leaf: Array) -> Array:
     words = _words(leaf)
     place = jnp.zeros(words.shape, jnp.uint32)
