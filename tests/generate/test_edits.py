@@ -46,8 +46,8 @@ def test_remix_goes_from_the_clip_to_a_clip_of_the_prompt_alone(engine, settings
     before = None
     for strength in (0.0, 0.3, 0.7, 1.0):
         results[strength] = remix.remix(engine, clip, requests, settings, strength=strength)
-        before = before or engine_module._sample._cache_size()
-    assert engine_module._sample._cache_size() == before
+        before = before or engine_module.sample_rows._cache_size()
+    assert engine_module.sample_rows._cache_size() == before
     own = engine.decode(engine.encode(clip))
     np.testing.assert_array_equal(results[0.0], own)
     np.testing.assert_array_equal(results[1.0], t2v.generate(engine, requests, settings))
@@ -229,6 +229,6 @@ def test_a_clip_longer_than_the_window_is_not_remixed(engine, settings, requests
 
 def test_a_prompt_loop_and_a_clip_share_the_program(engine, settings, requests):
     engine.sample(requests, settings)
-    before = engine_module._sample._cache_size()
+    before = engine_module.sample_rows._cache_size()
     engine.sample(requests, dataclasses.replace(settings, shift=1.5), is_loop=True)
-    assert engine_module._sample._cache_size() == before
+    assert engine_module.sample_rows._cache_size() == before

@@ -77,10 +77,10 @@ def test_cfg_scale_one_does_not_look_at_the_negative(engine, settings, requests)
 
 def test_other_values_do_not_compile_again(engine, settings, requests):
     engine.sample(requests, settings)
-    before = engine_module._sample._cache_size()
+    before = engine_module.sample_rows._cache_size()
     changed = dataclasses.replace(settings, cfg_scale=5.0, interval=(0.1, 0.9), shift=2.0)
     engine.sample(requests[::-1], changed, first_chunk=7)
-    assert engine_module._sample._cache_size() == before
+    assert engine_module.sample_rows._cache_size() == before
 
 
 def test_saving_and_loading_changes_no_sample(tmp_path, engine, settings, requests):
