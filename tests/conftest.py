@@ -8,6 +8,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
+# Eight devices share one pool of threads, by default one for each core or device. Collectives block
+# theirs while other parts of the same program queue for one: two cores then wait for ever.
+os.environ["NPROC"] = "64"
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
 os.environ["NO_GCS"] = "1"

@@ -120,7 +120,10 @@ def test_shorter_clips_are_beginnings_and_longer_ones_go_on(engine, settings, re
     long = t2v.generate(engine, requests, settings, num_frames=28)
     np.testing.assert_array_equal(short, window[:, :8])
     assert long.shape[1] == 28
-    # Decoding another number of chunks at once may round differently.
+    latents = engine.sample(requests, settings)
+    grown = windows.to_length(engine, latents, requests, settings, 28)
+    np.testing.assert_array_equal(grown[:, :4], latents)
+    # Seven chunks decoded at once may round otherwise than four: on some machines one pixel does.
     np.testing.assert_allclose(long[:, :16].astype(int), window.astype(int), atol=1)
 
 

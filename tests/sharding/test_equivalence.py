@@ -48,10 +48,9 @@ def check(cfg, mesh):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), params, expected_params)
 
 
-# Collectives of eight devices on two cores may wait for each other until XLA ends the process, and
-# all other tests with it: these run by themselves (`make slow`) until that is understood.
-@pytest.mark.slow
-@pytest.mark.parametrize(("sizes", "how"), FAST + SLOW)
+@pytest.mark.parametrize(
+    ("sizes", "how"), FAST + [pytest.param(*case, marks=pytest.mark.slow) for case in SLOW]
+)
 def test_a_mesh_gives_what_one_device_gives(sizes, how):
     """Loss and every parameter after two steps on packed rows with masks, to 1e-5."""
     names = ("data", "fsdp", "context", "tensor")
