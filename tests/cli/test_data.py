@@ -123,3 +123,11 @@ def test_encode_writes_latents_of_every_split(tmp_path, capsys, make_record):
 def test_wrong_use_is_one_line(words, expected, capsys):
     code, _, err = run(capsys, *words)
     assert code == 2 and expected in err.splitlines()[-1]
+
+
+def test_without_a_verb_the_path_is_explained(capsys):
+    """From videos to a trained model, step by step, and it is no mistake to ask."""
+    assert main.main(["data", "--json"]) == 0
+    told = " ".join(json.loads(capsys.readouterr().out).values())
+    for verb in ("fetch-samples", "run", "inspect", "verify"):
+        assert f"sora-jax data {verb}" in told
