@@ -27,6 +27,8 @@ class ClipGeometry:
     """int32 (L,): latent frame (chunk) of each token."""
     frame_seconds: np.ndarray
     """float32 (n,): time of the middle of each chunk."""
+    frame_place: np.ndarray
+    """float32 (n,): place of each chunk in the clip, from 0 to 1."""
     meta: np.ndarray
     """float32 (n, NUM_META): fps and seconds in `META_UNITS`, then zeros; equal for all chunks."""
 
@@ -59,6 +61,7 @@ def clip_geometry(grid: tuple[int, int, int], fps: float, size: tuple[int, int])
         position=((index + 0.5 - centre) * pitch).astype(np.float32),
         frame=index[:, 0],
         frame_seconds=frame_seconds,
+        frame_place=np.linspace(0, 1, num_chunks, dtype=np.float32),
         meta=meta,
     )
 

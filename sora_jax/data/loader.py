@@ -5,7 +5,10 @@ one integer, a restart repeats nothing and skips nothing, and any number of host
 global batch: each takes its contiguous slice of it.
 """
 
+import contextlib
 import dataclasses
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -47,9 +50,12 @@ class Batches:
     it to go on exactly there. Indexing gives any batch without moving the iterator.
     """
 
-    def __init__(self, dataset: grain.MapDataset, start_step: int, reading: Reading):
+    def __init__(
+        self, dataset: grain.MapDataset, start_step: int, reading: Reading, clock: "ReadClock"
+    ):
         self._dataset = dataset
         self._reading = reading
+        self._clock = clock
         self._iterator: Iterator[Sample] | None = None
         self.seek(start_step)
 
@@ -57,6 +63,14 @@ class Batches:
     def next_batch(self) -> int:
         """The global step of the batch that `next` will give."""
         return self._next_batch
+
+    @property
+    def reading_since(self) -> float | None:
+        """`time.monotonic()` at which the oldest read under way began; None if none is.
+
+        Reads of worker processes are not seen.
+        """
+        return self._clock.oldest
 
     def seek(self, step: int) -> None:
         """Go to the batch of a global step."""
@@ -118,32 +132,74 @@ def batches(
         raise UsageError("the data source is empty; give it at least one sample")
     if batch_size < 1 or batch_size % count:
         raise UsageError(f"batch_size {batch_size} must be a multiple of the {count} hosts")
-    dataset = grain.MapDataset.source(source).seed(seed)
+    clock = ReadClock()
+    dataset = grain.MapDataset.range(len(source)).seed(seed)
     if shuffle:
         dataset = dataset.shuffle()
     # A finite "for ever": the batching of an endless dataset overflows for a batch size of 1.
-    dataset = dataset.repeat(2**48 // len(source)).map_with_index(_Prepare(transform, seed))
+    dataset = dataset.repeat(2**48 // len(source))
+    dataset = dataset.map_with_index(_Prepare(source, transform, seed, clock))
     # A batch is `count` slices in a row, so every count-th slice, from `index` on, is this host's.
     dataset = dataset.batch(batch_size // count)[index::count]
-    return Batches(dataset, start_step, reading)
+    return Batches(dataset, start_step, reading, clock)
 
 
 def ready_batches(
     source: Source[Sample], *, start_step: int = 0, reading: Reading = Reading()
 ) -> Batches:
     """Batches that the source already gives: item `k` is that of step `k`, this host's slice."""
-    return Batches(grain.MapDataset.source(source), start_step, reading)
+    clock = ReadClock()
+    dataset = grain.MapDataset.range(len(source)).map(_Read(source, clock))
+    return Batches(dataset, start_step, reading, clock)
 
 
+class ReadClock:
+    """Since when each thread of this process has been reading a sample."""
+
+    def __init__(self) -> None:
+        self._since: dict[int, float] = {}
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[None]:
+        """Around one sample."""
+        thread = threading.get_ident()
+        self._since[thread] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self._since[thread]
+
+    @property
+    def oldest(self) -> float | None:
+        """When the read that has taken longest began."""
+        return min(list(self._since.values()), default=None)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Read:
+    """The sample of a number."""
+
+    source: Source[Any]
+    clock: ReadClock
+
+    def __call__(self, number: int) -> Any:
+        with self.clock.read():
+            return self.source[number]
+
+
+@dataclasses.dataclass(frozen=True)
 class _Prepare:
-    """Apply the transform with the sample's own random generator, and add `sample_id`."""
+    """The sample of a number, transformed with its own random generator, and its `sample_id`."""
 
-    def __init__(self, transform: Transform | None, seed: int):
-        self._transform = transform
-        self._seed = seed
+    source: Source[Any]
+    transform: Transform | None
+    seed: int
+    clock: ReadClock
 
-    def __call__(self, sample_id: int, item: Any) -> Sample:
-        if self._transform is not None:
-            rng = np.random.Generator(np.random.Philox(key=[self._seed, sample_id]))
-            item = self._transform(item, rng)
-        return {**item, "sample_id": np.int64(sample_id)}
+    def __call__(self, sample_id: int, number: int) -> Sample:
+        with self.clock.read():
+            item = self.source[number]
+            if self.transform is not None:
+                rng = np.random.Generator(np.random.Philox(key=[self.seed, sample_id]))
+                item = self.transform(item, rng)
+            return {**item, "sample_id": np.int64(sample_id)}

@@ -63,7 +63,7 @@ def pack_row(
         frames = slice(frame, frame + grid[0])
         row["frame_segment"][frames] = number
         row["frame_seconds"][frames], row["meta"][frames] = place.frame_seconds, place.meta
-        row["frame_place"][frames] = np.linspace(0, 1, grid[0])
+        row["frame_place"][frames] = place.frame_place
         words = slice(word, word + len(clip.text))
         row["text"][words], row["text_segment"][words] = clip.text, number
         row["text_span"][words] = clip.text_span

@@ -172,6 +172,11 @@ class PlannedBatches:
         """The global step of the batch that `next` will give."""
         return self._batches.next_batch
 
+    @property
+    def reading_since(self) -> float | None:
+        """When the oldest read under way began, by `time.monotonic()`."""
+        return self._batches.reading_since
+
     def seek(self, step: int) -> None:
         """Go to the batch of a global step."""
         self._batches.seek(step)

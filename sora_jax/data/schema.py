@@ -170,13 +170,12 @@ def digest(fields: Mapping[str, Any]) -> bytes:
 
     It depends on the values alone, and not on how a shard stores them.
     """
-    whole = hashlib.sha256()
+    parts = []
     for name in sorted(fields):
         value = fields[name]
         content = value if isinstance(value, bytes) else str(value).encode()
-        whole.update(f"{name} {len(content)} ".encode())
-        whole.update(content)
-    return whole.digest()
+        parts += [f"{name} {len(content)} ".encode(), content]
+    return hashlib.sha256(b"".join(parts)).digest()
 
 
 def _form(array: NDArray[np.floating]) -> list[Any]:
@@ -192,9 +191,9 @@ def _arrays(content: bytes, forms: Sequence[Any]) -> list[NDArray[np.floating]]:
     """Arrays that lie one behind the other. Raises ValueError if they are not just that long."""
     arrays, start = [], 0
     for dtype, shape in forms:
-        size = np.dtype(dtype).itemsize * math.prod(shape)
-        arrays.append(np.frombuffer(content[start : start + size], dtype).reshape(shape))
-        start += size
+        size = math.prod(shape)
+        arrays.append(np.frombuffer(content, dtype, size, start).reshape(shape))
+        start += np.dtype(dtype).itemsize * size
     if start != len(content):
         raise ValueError(f"{len(content)} bytes where {start} are stated")
     return arrays

@@ -103,6 +103,10 @@ class Rows:
     def next_batch(self) -> int:
         return self._batches.next_batch
 
+    @property
+    def reading_since(self) -> float | None:
+        return self._batches.reading_since
+
     def seek(self, step: int) -> None:
         """Go to the batch of a global step."""
         self._batches.seek(step)

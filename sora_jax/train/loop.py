@@ -38,6 +38,9 @@ class BatchSource(Protocol):
     @property
     def next_batch(self) -> int: ...
 
+    @property
+    def reading_since(self) -> float | None: ...
+
     def seek(self, step: int) -> None: ...
 
     def __next__(self) -> Any: ...
@@ -126,6 +129,7 @@ def fit(
     watch, slowest, meter = hooks.watch, Slowest(), Meter()
     update = _Update(step_fn, watch)
     watch.ledger.write(step)
+    watch.follow(lambda: batches.reading_since)
 
     with _stop_when_asked() as stop:
         while progress < 1:

@@ -16,7 +16,7 @@ from sora_jax.errors import UsageError
 from sora_jax.models import network
 from sora_jax.sharding import hosts
 from sora_jax.sharding import mesh as meshes
-from sora_jax.train import goodput, loop, state, step
+from sora_jax.train import digest, goodput, loop, state, step
 from sora_jax.train.checkpoint import Checkpoints, Position
 from sora_jax.train.objectives import LossFn
 from sora_jax.train.optimizer import OptimizerConfig, make_optimizer
@@ -105,6 +105,8 @@ def run(
         built = build(plan, mesh)
         if checkpoints.latest is None:
             start, position = built.fresh(), Position()
+            watch.enter("compile")
+            digest.digests(start)  # so that the first save does not wait for this program
         else:
             watch.enter("restore")
             start, position = checkpoints.restore(built.abstract, built.shardings)

@@ -25,7 +25,7 @@ class WatchdogConfig:
     restore: float = 3600.0  # the newest checkpoint is read and checked
     compile: float = 3600.0  # also the wait for the slowest process to have done so
     step: float = 900.0  # also the wait for the steps that are under way
-    data: float = 600.0
+    data: float = 600.0  # a batch is waited for, or one sample is read beside the steps
     save: float = 1800.0
     evaluate: float = 7200.0  # held-out loss and samples
 
@@ -51,6 +51,7 @@ class Watchdog:
         self.ledger = ledger or Ledger(None)
         self._end = end or _end
         self._doing: tuple[str, float] | None = None  # and when it began
+        self._reading_since: Callable[[], float | None] = lambda: None
         self._closed = threading.Event()
         limits = [limit for limit in self._limits.values() if limit]
         if limits:
@@ -63,22 +64,32 @@ class Watchdog:
         self._doing = (name, time.monotonic())
         self.ledger.enter(name)
 
+    def follow(self, reading_since: Callable[[], float | None]) -> None:
+        """Hold threads that read ahead to the limit of `data`, while batches are still ready too.
+
+        `reading_since` says when the oldest read under way began, by `time.monotonic()`.
+        """
+        self._reading_since = reading_since
+
     def close(self) -> None:
         self._closed.set()
 
     def _watch(self, pause: float) -> None:
         while not self._closed.wait(pause):
-            doing = self._doing
-            if doing is None:
-                continue
-            name, began = doing
-            limit, took = self._limits[name], time.monotonic() - began
-            if limit and took > limit:
-                self._end(
-                    f"{name} has taken {took:.0f} s and its limit is {limit:g} s "
-                    f"(loop.watchdog.{name}); the stacks of all threads are above"
-                )
-                return
+            for name, what, began in self._under_way():
+                limit, took = self._limits[name], time.monotonic() - began
+                if limit and took > limit:
+                    self._end(
+                        f"{what} has taken {took:.0f} s and its limit is {limit:g} s "
+                        f"(loop.watchdog.{name}); the stacks of all threads are above"
+                    )
+                    return
+
+    def _under_way(self) -> list[tuple[str, str, float]]:
+        """Whose limit, what it is, and when it began."""
+        found = [(name, name, began) for name, began in [self._doing or ("", 0.0)] if name]
+        reading = self._reading_since()
+        return found if reading is None else [*found, ("data", "reading a sample", reading)]
 
 
 def unwatched() -> Watchdog:

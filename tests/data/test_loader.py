@@ -1,6 +1,8 @@
 """Batches are a pure function of the global step, whatever the restarts and hosts."""
 
 import itertools
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -92,3 +94,36 @@ def test_bad_sizes_are_refused():
         loader.batches([], batch_size=1, seed=0)
     with pytest.raises(UsageError, match="lengths"):
         Columns({"a": [1], "b": [1, 2]})
+
+
+class Slow:
+    """Samples of which one is not there before it is let go."""
+
+    def __init__(self, late: int):
+        self.late, self.let_go = late, threading.Event()
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        if index == self.late:
+            self.let_go.wait(30)
+        return {"x": np.float32(index)}
+
+
+def test_a_read_that_does_not_end_is_seen_while_batches_are_ready():
+    slow = Slow(5)
+    batches = loader.batches(slow, batch_size=1, seed=0, shuffle=False)
+    assert batches.reading_since is None
+    before = time.monotonic()
+    next(batches)
+    deadline = before + 30
+    while batches.reading_since is None or next(batches)["x"][0] < 4:
+        assert time.monotonic() < deadline
+    began = batches.reading_since
+    assert began is not None and before <= began <= time.monotonic()
+    time.sleep(0.05)
+    assert batches.reading_since == began  # the same read, still
+    slow.let_go.set()
+    assert next(batches)["x"] == 5 and next(batches)["x"] == 6
+    batches.close()

@@ -23,6 +23,10 @@ class Poisoned:
     def next_batch(self):
         return self.rows.next_batch
 
+    @property
+    def reading_since(self):
+        return self.rows.reading_since
+
     def seek(self, step):
         self.rows.seek(step)
 

@@ -58,3 +58,20 @@ def test_a_closed_watchdog_sleeps():
 def test_a_negative_limit_is_refused():
     with pytest.raises(ValueError, match="step is -1"):
         WatchdogConfig(step=-1)
+
+
+def test_a_read_beside_the_steps_has_the_limit_of_data():
+    """A thread that reads ahead hangs while steps go on; one that merely reads much does not."""
+    ends: list[str] = []
+    watch = Watchdog(WatchdogConfig(data=0.3, step=60.0), end=ends.append)
+    began = time.monotonic()
+    watch.follow(lambda: time.monotonic() - 0.1)  # every read is a new one
+    while time.monotonic() - began < 0.8:
+        watch.enter("step")
+        time.sleep(0.02)
+    assert not ends
+    watch.follow(lambda: began)
+    time.sleep(0.2)
+    watch.close()
+    (message,) = ends
+    assert "reading a sample" in message and "loop.watchdog.data" in message

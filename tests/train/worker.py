@@ -53,6 +53,10 @@ class Faulty:
     def next_batch(self):
         return self._rows.next_batch
 
+    @property
+    def reading_since(self):
+        return self._rows.reading_since
+
     def seek(self, step):
         if self._args.tamper != "data":  # else: an iterator that is not restored
             self._rows.seek(step)
@@ -103,7 +107,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--checkpoint-every", type=int, default=2)
     parser.add_argument("--fault", default="none:-1:-1", help="KIND:BATCH:PROCESS")
-    parser.add_argument("--limit", type=float, default=0.0, help="seconds for data and steps")
+    parser.add_argument(
+        "--limit", type=float, default=0.0, help="seconds for steps; two thirds for data"
+    )
     parser.add_argument("--pace", type=float, default=0.0, help="seconds that a batch takes")
     parser.add_argument("--poison", default="-1:-2:0", help="FIRST:LAST:PROCESS: batches of NaN")
     parser.add_argument("--poison-every", type=int, default=0, help="of every so many batches")
@@ -126,7 +132,7 @@ def plan_of(args):
         steps=args.steps,
         checkpoint_every=args.checkpoint_every,
         eval_every=1,
-        watchdog=WatchdogConfig(data=args.limit, step=args.limit),
+        watchdog=WatchdogConfig(data=args.limit * 2 / 3, step=args.limit),
     )
     dit = dataclasses.replace(cfg.model.dit, width=32, num_heads=4)  # for any mesh of 8 devices
     text = dataclasses.replace(cfg.model.text, width=32)
