@@ -38,6 +38,7 @@ def folder_records(
     form: ClipFormat,
     *,
     max_windows: int = 8,
+    needs_captions: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> list[VideoRecord]:
     """Records of all videos in a folder, each cut into up to `max_windows` clips.
@@ -45,14 +46,17 @@ def folder_records(
     The windows of a video don't overlap, are spread evenly over it and share its caption. Frames
     are cropped at the centre to the aspect ratio of `form` and averaged down. Raises one
     UsageError that lists every problem: no caption, an empty one, a file that is truncated, no
-    video, or too short. `progress` is told the name of each file.
+    video, or too short. Without `needs_captions` a video may lack its text: its name stands for it.
+    `progress` is told the name of each file.
     """
     problems: list[str] = []
     records: list[VideoRecord] = []
     for path in _videos(Path(directory)):
         if progress is not None:
             progress(path.name)
-        caption = _caption(path.with_suffix(".txt"), problems)
+        text = path.with_suffix(".txt")
+        is_told = needs_captions or text.exists()
+        caption = _caption(text, problems) if is_told else path.stem
         frames = _frames(path, form, problems)
         if caption is not None and frames is not None:
             whole = VideoRecord(

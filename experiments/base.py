@@ -8,6 +8,7 @@ def get_config(arg: str = "") -> ConfigDict:
     cfg = ConfigDict(
         {
             "name": "base",
+            "until": "dit",  # vae: train the autoencoder alone; it takes the run directory
             "data": data(),
             "vae": vae(),
             "dit": dit(),
@@ -206,7 +207,10 @@ def loop(**changes) -> dict:
 
 
 def scale_minutes(cfg: ConfigDict, minutes: float) -> None:
-    """Give the transformer `minutes` and the autoencoder in proportion."""
+    """Give the transformer `minutes` and the autoencoder in proportion, or all to it alone."""
+    if cfg.until == "vae":
+        cfg.vae.loop.minutes = minutes
+        return
     cfg.vae.loop.minutes *= minutes / cfg.dit.loop.minutes
     cfg.dit.loop.minutes = minutes
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 from sora_jax.cli import args as shared
 from sora_jax.errors import UsageError
 
-SUMMARY = "judge a model's videos by an exact oracle, with controls"
+SUMMARY = "judge a model: its videos, its editing tools, or its autoencoder alone"
 EXAMPLE = "sora-jax evaluate toyworld --suite toyworld --n 64"
 
+CLIPS = 256  # of each set, unless it is said otherwise
 NUM_TRAIN = 2048  # training scenes drawn again to look for copies
 RESULT = "evaluation.json"  # written in a run directory
 
@@ -20,19 +22,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_model(parser)
     parser.add_argument(
         "--suite",
-        choices=("toyworld", "edits"),
+        choices=("toyworld", "edits", "vae"),
         default="toyworld",
-        help="what is judged: videos from text, or the editing tools (toyworld)",
+        help="what is judged: videos from text by an exact oracle, with controls; the editing "
+        "tools; or how much of a clip the autoencoder keeps (toyworld)",
     )
     parser.add_argument(
-        "--n", type=int, default=256, metavar="N", help="clips of each set, at least 2 (256)"
+        "--n",
+        type=int,
+        metavar="N",
+        help="clips of each set, at least 2 (256; suite vae: 64, or as many as there are)",
     )
     parser.add_argument(
         "-o",
         "--out",
         metavar="OUT.json",
         help=f"file for the figures; a run directory gets {RESULT} unless told otherwise. The "
-        "suite edits writes a sheet of each tool beside it",
+        "suite edits writes a sheet of each tool beside it, the suite vae OUT.html and OUT.png: "
+        "source, reconstruction and error of some clips",
+    )
+    group = parser.add_argument_group("suite vae")
+    group.add_argument(
+        "--data",
+        metavar="DIR",
+        help="clips to judge on: shards (their split heldout), a folder of videos, or toyworld "
+        "(the run's own held-out clips, else toyworld)",
+    )
+    group.add_argument(
+        "--size",
+        type=shared.parse_size,
+        metavar="WxH",
+        help="pixels that clips are brought to (those of the model's training)",
     )
 
 
@@ -45,23 +65,67 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sora_jax.export.bundle import open_model
     from sora_jax.generate.engine import Engine
 
-    if args.n < 2:
-        raise UsageError(f"--n {args.n} is not enough to judge a model; use at least 2")
+    n = args.n if args.n is not None else CLIPS
+    if n < 2:
+        raise UsageError(f"--n {n} is not enough to judge a model; use at least 2")
     out = _find_out(args.model, args.out)
+    if args.suite == "vae":
+        if out is not None and out.suffix != ".json":
+            raise UsageError(f"-o {out} is for the figures; name it {out.stem}.json")
+        return judge_vae(args, out)
+    if args.data or args.size:
+        raise UsageError(
+            "--data and --size are for --suite vae; the other suites draw their scenes"
+        )
     bundle = open_model(args.model)
     sampling = bundle.sampling
     level = find_level(sampling.size, sampling.num_frames, sampling.fps)
     if args.suite == "edits":
-        return judge_edits(bundle, level, args.n, out)
-    sets = draw_sets(level, args.n, NUM_TRAIN)
+        return judge_edits(bundle, level, n, out)
+    sets = draw_sets(level, n, NUM_TRAIN)
     with progress.stages("judging") as tell:
-        found = evaluate_toyworld(Engine(bundle), bundle.sampling, sets, n=args.n, progress=tell)
+        found = evaluate_toyworld(Engine(bundle), bundle.sampling, sets, n=n, progress=tell)
     facts = {"model": str(bundle.path), "model_digest": bundle.digest, "level": level}
     result = facts | found.figures
     if out is not None:
         files.write_text(out, json.dumps(result, indent=2) + "\n")
         facts["output"] = str(out)
     return result | facts if args.json else facts | summary(found.figures)
+
+
+def judge_vae(args: argparse.Namespace, out: Path | None) -> dict[str, Any]:
+    """Judge the autoencoder; a page and a contact sheet lie beside the figures."""
+    from data_pipelines.folder import ClipFormat
+    from sora_jax.cli import vae_suite
+    from sora_jax.eval import vae_report
+    from sora_jax.eval.autoencoder import summarise
+    from sora_jax.export.bundle import open_vae
+
+    bundle = open_vae(args.model)
+    form = ClipFormat(
+        size=args.size or bundle.clips.size,
+        num_frames=bundle.clips.num_frames,
+        fps=bundle.clips.fps,
+    )
+    source = args.data or vae_suite.own_clips(args.model)
+    found = vae_suite.judge(bundle, form, source, args.n or vae_suite.CLIPS)
+    facts: dict[str, Any] = {"model": str(bundle.path), "model_digest": bundle.digest}
+    result = facts | found.figures
+    if out is None:
+        facts["notes"] = ["name -o OUT.json to get OUT.html and the contact sheet OUT.png too"]
+    else:
+        words = ["sora-jax", "evaluate", args.model, "--suite", "vae", "--n", str(args.n)]
+        words = words if args.n else words[:-2]
+        words += ["--data", args.data] if args.data else []
+        words += ["--size", f"{args.size[1]}x{args.size[0]}"] if args.size else []
+        run = Path(args.model) if (Path(args.model) / "bundle").is_dir() else None
+        result = vae_report.write(out, result, found.examples, command=shlex.join(words), run=run)
+        facts |= {
+            "output": str(out),
+            "report": str(out.with_suffix(".html")),
+            "contact_sheet": str(out.with_suffix(".png")),
+        }
+    return result | facts if args.json else summarise(found.figures) | facts
 
 
 def judge_edits(bundle: Any, level: str, n: int, out: Path | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The resolved settings of a run: what an experiment file turns into."""
 
 import dataclasses
+from typing import Literal
 
 from sora_jax.export.sampling import SamplingConfig
 from sora_jax.models.dit import DiTConfig
@@ -76,6 +77,7 @@ class ExperimentConfig:
     mesh: MeshConfig
     eval: EvalConfig
     plan: PlanConfig = PlanConfig()
+    until: Literal["vae", "dit"] = "dit"  # what is trained last
 
     def __post_init__(self):
         if self.vae.model.deep_encoder and self.vae.loss.rough_share >= 1:

@@ -11,10 +11,7 @@ from sora_jax.errors import UsageError
 SUMMARY = "write a run's model as a bundle whose card has its figures"
 EXAMPLE = "sora-jax export runs/toyworld -o models/toyworld"
 
-CARD = """# {name}
-
-A text-to-video model trained by sora_jax: a video autoencoder and a spacetime transformer with its
-text encoder. Weights are the moving average of training, in {dtype}; settings are in config.json.
+_ABOUT = """Weights are the moving average of training, in {dtype}; settings are in config.json.
 
 | | |
 |---|---|
@@ -22,6 +19,19 @@ text encoder. Weights are the moving average of training, in {dtype}; settings a
 
 `MANIFEST.json` has the size and the SHA-256 of each file. `report.json` of the run has the rest.
 """
+CARD = (
+    """# {name}
+
+A text-to-video model trained by sora_jax: a video autoencoder and a spacetime transformer with its
+text encoder. """
+    + _ABOUT
+)
+VAE_CARD = (
+    """# {name}
+
+A video autoencoder trained by sora_jax. """
+    + _ABOUT
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,28 +49,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Write the bundle; a run without a report has only its settings on the card."""
-    from sora_jax.export.bundle import open_model, write_bundle
+    from sora_jax.export import bundle as bundles
 
     out = Path(args.out)
     if not out.absolute().parent.is_dir():
         raise UsageError(f"cannot write {out}: folder {out.parent} does not exist; create it")
-    bundle = open_model(args.model)
-    card = CARD.format(name=out.name, dtype=args.dtype, rows=_rows(_report(args.model)))
-    write_bundle(
-        out,
-        model=bundle.model,
-        params=bundle.params,
-        tokenizer=bundle.tokenizer,
-        sampling=bundle.sampling,
-        card=card,
-        dtype=args.dtype,
-    )
+    rows = _rows(_report(args.model))
+    if bundles.is_vae_alone(args.model):
+        vae = bundles.open_vae(args.model)
+        bundles.write_vae(
+            out,
+            vae=vae.vae,
+            latents=vae.latents,
+            clips=vae.clips,
+            params=vae.params,
+            card=VAE_CARD.format(name=out.name, dtype=args.dtype, rows=rows),
+            dtype=args.dtype,
+        )
+    else:
+        bundle = bundles.open_model(args.model)
+        bundles.write_bundle(
+            out,
+            model=bundle.model,
+            params=bundle.params,
+            tokenizer=bundle.tokenizer,
+            sampling=bundle.sampling,
+            card=CARD.format(name=out.name, dtype=args.dtype, rows=rows),
+            dtype=args.dtype,
+        )
     size = sum(path.stat().st_size for path in out.iterdir())
     return {
         "output": str(out),
         "bytes": size,
         "model": args.model,
-        "digest": open_model(out).digest,
+        "digest": bundles.open_vae(out).digest,
     }
 
 
@@ -74,7 +96,8 @@ def _rows(report: dict[str, Any]) -> str:
     rows = {"command": report.get("command"), "commit": report.get("commit")}
     if "minutes" in report:
         minutes = report["minutes"]
-        rows["minutes of training"] = f"{minutes['vae']:.1f} (VAE) + {minutes['dit']:.1f}"
+        rest = f" + {minutes['dit']:.1f}" if "dit" in minutes else ""
+        rows["minutes of training"] = f"{minutes['vae']:.1f} (VAE){rest}"
     if "vae" in report:
         rows["VAE"] = f"{report['vae']['psnr']:.1f} dB on held-out clips"
     for split, title in (("seen", "seen compositions"), ("heldout", "held-out compositions")):

@@ -126,7 +126,7 @@ def train(run: Run) -> Trained:
     data = hosts.first_then_all(lambda: prepare_data(run), "data")
     clips = _own_shapes(cfg.data, data)
     tokenizer = make_tokenizer(clips, cfg)
-    vae = run_vae(run, data, mesh)
+    vae = run_vae(run, data, mesh, run.workdir / "vae")
     model = build_model(cfg, vae.stats, tokenizer)
     latents = hosts.first_then_all(lambda: encode_latents(run, clips, model, vae.params), "latents")
     rate = flops.matmul_rate()
@@ -159,7 +159,7 @@ def prepare_data(run: Run) -> Path:
     """Shards of the run's clips: splits train, heldout and, of the toy world, seen."""
     directory = run.workdir / "data"
     with run.timed("data"):
-        sources.write_clips(run.cfg.data, directory)
+        sources.write_clips(run.cfg.data, directory, needs_captions=run.cfg.until == "dit")
     return directory
 
 
@@ -178,9 +178,9 @@ def load_videos(directory: Path, split: str, limit: int) -> np.ndarray:
 # ---- autoencoder
 
 
-def run_vae(run: Run, data: Path, mesh: meshes.Mesh) -> TrainedVAE:
-    """Train the autoencoder; once it is trained, its checkpoint is only read."""
-    cfg, workdir = run.cfg, run.workdir / "vae"
+def run_vae(run: Run, data: Path, mesh, workdir: Path, samples=None) -> TrainedVAE:
+    """Train the autoencoder in `workdir`; once it is trained, its checkpoint is only read."""
+    cfg = run.cfg
     training = VAETraining(
         vae=cfg.vae.model, loss=cfg.vae.loss, optimizer=cfg.vae.optimizer, loop=cfg.vae.loop
     )
@@ -188,10 +188,11 @@ def run_vae(run: Run, data: Path, mesh: meshes.Mesh) -> TrainedVAE:
         return train_vae(
             training,
             load_videos(data, "train", cfg.data.num_vae),
-            load_videos(data, _heldout(data), cfg.eval.samples),
+            load_videos(data, heldout(data), cfg.eval.samples),
             workdir=workdir,
             mesh=mesh,
             writers=functools.partial(_writers, run, workdir, "training the VAE"),
+            samples=samples,
         )
 
 
@@ -202,7 +203,7 @@ def encode_latents(run: Run, data: Path, model: ModelConfig, vae: Params) -> Pat
     fingerprint = f"{clips} {model.latents!r}"
     if shards.is_complete(directory, fingerprint):
         return directory
-    found = {name: records.open_split(data, name) for name in {"train", _heldout(data)}}
+    found = {name: records.open_split(data, name) for name in {"train", heldout(data)}}
     # One process encodes, so on its own devices.
     mesh = meshes.make_mesh(meshes.MeshConfig(), jax.local_devices())
     encoder = LatentEncoder(model, vae, mesh)
@@ -252,8 +253,8 @@ def run_dit(
         global_share=part.global_share,
     )
     rows, probes = _rows(run, training, latents, tokenizer)
-    heldout = records.open_split(latents, _heldout(latents))
-    prompts = [heldout[i].caption for i in range(min(cfg.eval.shown, len(heldout)))]
+    shown = records.open_split(latents, heldout(latents))
+    prompts = [shown[i].caption for i in range(min(cfg.eval.shown, len(shown)))]
 
     def samples(step: int, dit: Params) -> dict[str, Path]:
         bundle = _bundle(run, model, {"vae": vae, "dit": dit}, tokenizer)
@@ -278,13 +279,13 @@ def _rows(
 ) -> tuple[Rows, list[dict[str, np.ndarray]]]:
     """What the transformer is trained on, and the batches of its held-out loss."""
     data, seed, size = run.cfg.data, training.loop.seed, training.loop.batch_size
-    splits = "train", _heldout(latents)
+    splits = "train", heldout(latents)
     if not data.packing.row_tokens:
-        clips, heldout = (load_latents(latents, split, data) for split in splits)
-        fixed = make_rows(training, heldout, tokenizer, seed=seed + 1)
+        clips, kept_out = (load_latents(latents, split, data) for split in splits)
+        fixed = make_rows(training, kept_out, tokenizer, seed=seed + 1)
         rows = make_rows(training, clips, tokenizer, seed=seed)
-        return rows, first_batches(fixed, len(heldout), size)
-    packed, kept_out = (
+        return rows, first_batches(fixed, len(kept_out), size)
+    packed, probes = (
         PackedData(
             training,
             data.packing,
@@ -298,8 +299,8 @@ def _rows(
     if hosts.is_first():
         report(f"packing {packed.describe()}")
     rows = packed.batches(run.workdir, report=report)
-    fixed = kept_out.batches(run.workdir)
-    return rows, first_batches(fixed, kept_out.plan.epoch_start(1), size)
+    fixed = probes.batches(run.workdir)
+    return rows, first_batches(fixed, probes.plan.epoch_start(1), size)
 
 
 def write_samples(directory: Path, engine: Engine, prompts: list[str]) -> dict[str, Path]:
@@ -378,7 +379,7 @@ def _writers(run: Run, workdir: Path, title: str, progress: float) -> list[write
     return opened
 
 
-def _heldout(directory: Path) -> str:
+def heldout(directory: Path) -> str:
     """The split that training does not see; a folder of very few videos has none but `train`."""
     return "heldout" if "heldout" in index.read_manifest(directory)["splits"] else "train"
 

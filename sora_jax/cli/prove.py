@@ -31,7 +31,7 @@ def prove(run: pipeline.Run, trained: pipeline.Trained, *, command: str) -> dict
     achieved = trained.matmul_flops * trained.steps_per_second
     return report.build(
         run.workdir,
-        minutes=run.minutes | {"setup": _setup_minutes()},
+        minutes=run.minutes | {"setup": setup_minutes()},
         evaluation=evaluation,
         dit={
             "params": trained.dit_params,
@@ -69,7 +69,7 @@ def _judge(
     return evaluate_clips(engine, settings, train, heldout, linear_psnr=linear_psnr, progress=tell)
 
 
-def _setup_minutes() -> float:
+def setup_minutes() -> float:
     """Time that `make setup` took to install, if this is the environment that it made."""
     path = Path(sys.prefix) / "setup_seconds"
     return float(path.read_text()) / 60 if path.exists() else 0.0

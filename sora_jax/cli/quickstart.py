@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def add_options(parser: argparse.ArgumentParser, workdir: str) -> None:
         "--minutes",
         type=float,
         metavar="N",
-        help="of transformer training; the VAE gets its share on top (the config's)",
+        help="of transformer training, the VAE gets its share on top; of VAE training where it is "
+        "trained alone (the config's)",
     )
     parser.add_argument(
         "--wandb",
@@ -72,7 +74,7 @@ def run_experiment(
     """Load a config, train all of it in `args.workdir`, judge it and write the report."""
     from experiments import base
     from sora_jax import config
-    from sora_jax.cli import pipeline, prove
+    from sora_jax.cli import autoencoder, pipeline, prove
     from sora_jax.cli.experiment import ExperimentConfig
     from sora_jax.sharding import hosts
     from sora_jax.train.loop import Stopped
@@ -87,19 +89,21 @@ def run_experiment(
     cfg = config.resolve(ExperimentConfig, values)
     wandb_mode: Any = "disabled" if args.logger == "none" else args.wandb
     run = pipeline.open_run(cfg, Path(args.workdir), wandb_mode)
+    stages: Any = (autoencoder, autoencoder) if cfg.until == "vae" else (pipeline, prove)
     try:
-        trained = pipeline.train(run)
+        trained = stages[0].train(run)
     except Stopped as stop:
         raise KeyboardInterrupt(str(stop)) from None
     if not hosts.is_first():
         index, count = hosts.place()
         return {"notes": [f"process {index} of {count} is done; process 0 judges and reports"]}
-    report = prove.prove(run, trained, command=_command(config_name, args))
+    report = stages[1].prove(run, trained, command=_command(config_name, args))
     return {
         "report": str(run.workdir / "report.html"),
         "model": str(run.workdir / "bundle"),
         "minutes": json.loads(json.dumps(report["minutes"])),
         "vae_psnr": report["vae"]["psnr"],
+        "linear_psnr": report["vae"]["linear_psnr"],
         **{
             name: report["toyworld"][name]["all"]
             for name in ("seen", "heldout")
@@ -115,4 +119,5 @@ def _command(name: str, args: argparse.Namespace) -> str:
     words += ["--workdir", args.workdir]
     words += ["--minutes", f"{args.minutes:g}"] if args.minutes is not None else []
     words += ["--data", args.data] if getattr(args, "data", None) else []
-    return " ".join(words)
+    words += [f"--config.{name}={value}" for name, value in args.overrides.items()]
+    return shlex.join(words)

@@ -59,10 +59,11 @@ def find_kind(source: str) -> str:
     )
 
 
-def find_source(cfg: DataConfig, report: Report) -> ClipSource:
+def find_source(cfg: DataConfig, report: Report, *, needs_captions: bool = True) -> ClipSource:
     """The source that a config names, looked at but not opened.
 
-    `report` is told of clips that are left out. Raises UsageError for a source that is none, is
+    `report` is told of clips that are left out. Without `needs_captions` a folder's videos may lack
+    theirs. Raises UsageError for a source that is none, is
     not whole, or can't give clips of the config's geometry.
     """
     kind = find_kind(cfg.source)
@@ -85,19 +86,21 @@ def find_source(cfg: DataConfig, report: Report) -> ClipSource:
         return ClipSource(kind, repr(facts), True, open_splits)
     else:
         facts.append(folder.contents(cfg.source))
-        return ClipSource(kind, repr(facts), True, functools.partial(_from_folder, cfg, form))
+        open_folder = functools.partial(_from_folder, cfg, form, needs_captions)
+        return ClipSource(kind, repr(facts), True, open_folder)
     workers = 2 if sum(counts.values()) > _WORTH_WORKERS[kind] else 0
     return ClipSource(kind, repr(facts), False, functools.partial(_render, make, counts, workers))
 
 
-def write_clips(cfg: DataConfig, directory: Path) -> None:
+def write_clips(cfg: DataConfig, directory: Path, *, needs_captions: bool = True) -> None:
     """Shards of a run's clips: train, heldout if there is any and, of the toy world, seen.
 
     Nothing is done if they are there. Raises UsageError as `find_source` does, and if the run was
     begun with other files than the source holds now.
     """
     with progress.bar("writing clips", None) as bar:
-        source = find_source(cfg, functools.partial(bar.write, file=sys.stderr))
+        report = functools.partial(bar.write, file=sys.stderr)
+        source = find_source(cfg, report, needs_captions=needs_captions)
         if shards.is_complete(directory, source.fingerprint):
             return
         if source.is_given and directory.exists():
@@ -126,8 +129,12 @@ def _render(
     return splits, sum(counts.values())
 
 
-def _from_folder(cfg: DataConfig, form: folder.ClipFormat) -> tuple[Splits, int]:
-    found = folder.folder_records(cfg.source, form, max_windows=cfg.max_windows)
+def _from_folder(
+    cfg: DataConfig, form: folder.ClipFormat, needs_captions: bool
+) -> tuple[Splits, int]:
+    found = folder.folder_records(
+        cfg.source, form, max_windows=cfg.max_windows, needs_captions=needs_captions
+    )
     return {name: clips for name, clips in folder.split(found).items() if clips}, len(found)
 
 

@@ -30,16 +30,21 @@ def render(
     title = "toy world" if "toyworld" in report else "own videos"
     sections = [
         _header(report, title, checks),
-        _section("Goals", tables.goal_table(checks)) if "toyworld" in report else "",
-        _section("Right attributes", tables.attribute_tables(report["toyworld"]))
+        section("Goals", tables.goal_table(checks)) if "toyworld" in report else "",
+        section("Right attributes", tables.attribute_tables(report["toyworld"]))
         if "toyworld" in report
-        else _section("Overfitted captions", tables.overfit_table(report)),
-        *_galleries(examples, fps),
-        _section("Curves", '<div class="charts">' + "".join(_charts(curves)) + "</div>"),
-        _section("Time", tables.time_table(report["goodput"])) if report.get("goodput") else "",
-        _section("Run", _run(report, config)),
+        else section("Overfitted captions", tables.overfit_table(report)),
+        *galleries(examples, fps),
+        section("Curves", '<div class="charts">' + "".join(_charts(curves)) + "</div>"),
+        section("Time", tables.time_table(report["goodput"])) if report.get("goodput") else "",
+        section("Run", _run(report, config)),
     ]
-    body = "\n".join(section for section in sections if section)
+    return document(title, sections)
+
+
+def document(title: str, sections: Sequence[str]) -> str:
+    """The page that holds these sections, those that are empty left out."""
+    body = "\n".join(part for part in sections if part)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -47,7 +52,8 @@ def render(
     )
 
 
-def _section(title: str, body: str) -> str:
+def section(title: str, body: str) -> str:
+    """A part of a page under its title; "" if it is empty."""
     return f"<section><h2>{html.escape(title)}</h2>{body}</section>" if body else ""
 
 
@@ -69,7 +75,7 @@ def _header(report: Mapping[str, Any], title: str, checks: Sequence[goals.Check]
     )
 
 
-def _galleries(examples: Sequence[Example], fps: float) -> Iterator[str]:
+def galleries(examples: Sequence[Example], fps: float) -> Iterator[str]:
     """One section a group of examples, in the order in which the groups come."""
     spent = 0
     for group in dict.fromkeys(example.group for example in examples):
@@ -83,7 +89,7 @@ def _galleries(examples: Sequence[Example], fps: float) -> Iterator[str]:
         left = len(shown) - len(cards)
         note = f"<p class='note'>{left} more were left out to keep this page small.</p>"
         body = f'<div class="grid-of-clips">{"".join(cards)}</div>' + (note if left else "")
-        yield _section(f"{group[0].upper()}{group[1:]}", body)
+        yield section(f"{group[0].upper()}{group[1:]}", body)
 
 
 def _encode(example: Example, fps: float) -> str:
@@ -138,17 +144,30 @@ def _line(metrics: Metrics, name: str) -> list[tuple[float, float]]:
 
 def _run(report: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """How to get the same run again."""
+    parts = {
+        "transformer": ", ".join(f"{name} {value}" for name, value in report["dit"].items()),
+        "autoencoder": ", ".join(f"{name} {value}" for name, value in report["vae"].items()),
+    }
+    return origin(report, parts) + settings_of(config)
+
+
+def origin(report: Mapping[str, Any], parts: Mapping[str, str]) -> str:
+    """Where the figures of a page come from, `parts` among them."""
     facts = {
         "command": report["command"],
         "commit": report["commit"] or "not in git",
         "machine": ", ".join(f"{k} {v}" for k, v in report["machine"].items() if v is not None),
-        "transformer": ", ".join(f"{name} {value}" for name, value in report["dit"].items()),
-        "autoencoder": ", ".join(f"{name} {value}" for name, value in report["vae"].items()),
+        **parts,
         "versions": ", ".join(f"{name} {value}" for name, value in report["versions"].items()),
     }
     rows = "".join(
         f"<dt>{name}</dt><dd>{html.escape(str(text))}</dd>" for name, text in facts.items()
     )
+    return f"<dl>{rows}</dl>"
+
+
+def settings_of(config: Mapping[str, Any]) -> str:
+    """A config to unfold; "" if there is none."""
     settings = html.escape(json.dumps(config, indent=2))
     details = f"<details><summary>settings</summary><pre>{settings}</pre></details>"
-    return f"<dl>{rows}</dl>" + (details if config else "")
+    return details if config else ""

@@ -44,7 +44,7 @@ def build(
         raise UsageError(f"figures of the transformer lack {', '.join(missing)}; report needs them")
     figures = evaluation.figures
     spent = {name: minutes.get(name, 0.0) for name in STAGES}
-    report = _rounded(
+    report = rounded(
         {
             "minutes": spent | {"total": sum(spent.values())},
             **{name: figures[name] for name in ("oracle", "vae") if name in figures},
@@ -67,7 +67,7 @@ def build(
         "transformer": read_metrics(workdir / "metrics.jsonl"),
         "autoencoder": read_metrics(workdir / "vae" / "metrics.jsonl"),
     }
-    text = page.render(report, evaluation.examples, curves, _read_config(workdir), fps)
+    text = page.render(report, evaluation.examples, curves, read_config(workdir), fps)
     files.write_text(workdir / "report.html", text)
     write_sheets(workdir, evaluation.examples)
     return report
@@ -112,17 +112,18 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return [by_step[step] for step in sorted(by_step)]
 
 
-def _read_config(workdir: Path) -> dict[str, Any]:
+def read_config(workdir: Path) -> dict[str, Any]:
+    """The settings of a run directory; none if it has no config."""
     path = workdir / "config.json"
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """Plain numbers with DIGITS digits after the point; what is not finite becomes None."""
     if isinstance(value, Mapping):
-        return {str(key): _rounded(item) for key, item in value.items()}
+        return {str(key): rounded(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_rounded(item) for item in value]
+        return [rounded(item) for item in value]
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     if isinstance(value, (int, np.integer)):

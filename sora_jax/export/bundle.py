@@ -5,6 +5,10 @@
     tokenizer.json, card.md
     MANIFEST.json                      size and SHA-256 of each of the files above
 
+The bundle of a run that trains an autoencoder alone has no dit.safetensors and no tokenizer.json,
+and its config.json says the form of the clips instead of sampling defaults. `open_vae` reads the
+autoencoder of both kinds, `open_model` the whole of the first.
+
 A bundle is written whole or not at all, and its digests are checked each time it is opened.
 """
 
@@ -14,6 +18,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +31,16 @@ from sora_jax.arrays import Params
 from sora_jax.errors import LimitError, UsageError
 from sora_jax.export.sampling import SamplingConfig
 from sora_jax.models import network
-from sora_jax.models.network import ModelConfig
+from sora_jax.models.network import LatentStats, ModelConfig
 from sora_jax.models.text.tokenizer import Tokenizer
-from sora_jax.models.vae.vae import VAE
+from sora_jax.models.vae.vae import VAE, VAEConfig
 
 FORMAT = 2
 DTYPES = ("float16", "float32")  # of stored weights; they are float32 again once opened
 EMBEDDED = {"toyworld": Path(__file__).parents[1] / "assets" / "toyworld"}
 MANIFEST = "MANIFEST.json"
 CONTENT = ("vae.safetensors", "dit.safetensors", "config.json", "tokenizer.json", "card.md")
+VAE_CONTENT = ("vae.safetensors", "config.json", "card.md")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +55,31 @@ class Bundle:
     path: Path
     digest: str
     """SHA-256 of the manifest, which names the digests of all files."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClipForm:
+    """The form of the clips that a model was trained on."""
+
+    size: tuple[int, int]  # height, width
+    num_frames: int
+    fps: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VAEBundle:
+    """The autoencoder of an opened model."""
+
+    vae: VAEConfig
+    latents: LatentStats
+    clips: ClipForm
+    params: Params
+    """Nested float32 arrays."""
+    path: Path
+    digest: str
+    """SHA-256 of the manifest, which names the digests of all files."""
+    weights: str
+    """SHA-256 of vae.safetensors."""
 
 
 def write_bundle(
@@ -66,9 +97,6 @@ def write_bundle(
     Raises UsageError for a directory that exists and is no bundle, LimitError for weights that
     `dtype` can't hold and RunError when the disk is full; an older bundle is then still whole.
     """
-    directory = Path(directory).absolute()
-    if directory.exists() and any(directory.iterdir()) and not _is_bundle(directory):
-        raise UsageError(f"{directory} exists and is no bundle; name a new directory")
     values = {
         "format": FORMAT,
         "model": config.to_dict(model),
@@ -81,6 +109,38 @@ def write_bundle(
         "tokenizer.json": _json(tokenizer.to_json()),
         "card.md": card.encode(),
     }
+    return _write(directory, content)
+
+
+def write_vae(
+    directory: str | Path,
+    *,
+    vae: VAEConfig,
+    latents: LatentStats,
+    clips: ClipForm,
+    params: Params,
+    card: str,
+    dtype: str = "float16",
+) -> Path:
+    """Write the bundle of an autoencoder alone, `params` being its; errors as `write_bundle`."""
+    values = {
+        "format": FORMAT,
+        "model": {"vae": config.to_dict(vae), "latents": config.to_dict(latents)},
+        "clips": config.to_dict(clips),
+    }
+    content = {
+        "vae.safetensors": _to_bytes(params, dtype),
+        "config.json": _json(values),
+        "card.md": card.encode(),
+    }
+    return _write(directory, content)
+
+
+def _write(directory: str | Path, content: dict[str, bytes]) -> Path:
+    """Write files and their manifest, whole or not at all."""
+    directory = Path(directory).absolute()
+    if directory.exists() and any(directory.iterdir()) and not _is_bundle(directory):
+        raise UsageError(f"{directory} exists and is no bundle; name a new directory")
     manifest = {name: _entry(body) for name, body in content.items()}
     with files.disk_errors(directory):
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -102,28 +162,72 @@ def open_model(name: str | Path) -> Bundle:
     """
     directory = find_model(name)
     manifest_bytes = (directory / MANIFEST).read_bytes()
-    content = _verified(directory, manifest_bytes)
+    if is_vae_alone(name):
+        raise UsageError(
+            f"{name} holds an autoencoder alone, for encode, decode and evaluate --suite vae; name "
+            "a model that has a transformer"
+        )
+    content = _verified(directory, manifest_bytes, CONTENT)
+    values = _settings(content, directory)
+    model = config.resolve(ModelConfig, values["model"])
+    vae = _weights(content, directory, "vae", VAE, model.vae)
+    dit = _weights(content, directory, "dit", network.Denoiser, model)
+    return Bundle(
+        model=model,
+        params={"vae": vae, "dit": dit},
+        tokenizer=Tokenizer.from_json(_parse(content["tokenizer.json"], directory)),
+        sampling=config.resolve(SamplingConfig, values["sampling"]),
+        path=directory,
+        digest=hashlib.sha256(manifest_bytes).hexdigest(),
+    )
+
+
+def open_vae(name: str | Path) -> VAEBundle:
+    """Open the autoencoder of any bundle, run directory or embedded model.
+
+    Only its own files are read and compared with the manifest. Raises as `open_model` does.
+    """
+    directory = find_model(name)
+    manifest_bytes = (directory / MANIFEST).read_bytes()
+    content = _verified(directory, manifest_bytes, VAE_CONTENT)
+    values = _settings(content, directory)
+    form = values["clips"] if is_vae_alone(name) else values["sampling"]
+    fields = [field.name for field in dataclasses.fields(ClipForm)]
+    vae = config.resolve(VAEConfig, values["model"]["vae"])
+    return VAEBundle(
+        vae=vae,
+        latents=config.resolve(LatentStats, values["model"]["latents"]),
+        clips=config.resolve(ClipForm, {name: form[name] for name in fields}),
+        params=_weights(content, directory, "vae", VAE, vae),
+        path=directory,
+        digest=hashlib.sha256(manifest_bytes).hexdigest(),
+        weights=hashlib.sha256(content["vae.safetensors"]).hexdigest(),
+    )
+
+
+def is_vae_alone(name: str | Path) -> bool:
+    """Whether a model is an autoencoder alone. Raises UsageError if it is none at all."""
+    path = find_model(name) / MANIFEST
+    return set(_parse(path.read_bytes(), path).get("files", {})) == set(VAE_CONTENT)
+
+
+def _settings(content: dict[str, bytes], directory: Path) -> dict[str, Any]:
+    """What config.json says, in this version's words."""
     values = _upgraded(_parse(content["config.json"], directory / "config.json"))
     if values.get("format") != FORMAT:
         raise UsageError(
             f"{directory} has bundle format {values.get('format')!r} and this version reads "
             f"{FORMAT}; export the model again"
         )
-    model = config.resolve(ModelConfig, values["model"])
-    parts = {"vae": (VAE, model.vae), "dit": (network.Denoiser, model)}
-    params = {}
-    for part, (make, cfg) in parts.items():
-        path = directory / f"{part}.safetensors"
-        params[part] = _from_bytes(content[path.name], path)
-        _check_names(params[part], network.graph(make, cfg)[1], path)
-    return Bundle(
-        model=model,
-        params=params,
-        tokenizer=Tokenizer.from_json(_parse(content["tokenizer.json"], directory)),
-        sampling=config.resolve(SamplingConfig, values["sampling"]),
-        path=directory,
-        digest=hashlib.sha256(manifest_bytes).hexdigest(),
-    )
+    return values
+
+
+def _weights(content: dict[str, bytes], directory: Path, part: str, make: type, cfg: Any) -> Params:
+    """The parameters of `make(cfg)`, after comparing their names and shapes."""
+    path = directory / f"{part}.safetensors"
+    params = _from_bytes(content[path.name], path)
+    _check_names(params, network.graph(make, cfg)[1], path)
+    return params
 
 
 def _upgraded(values: dict) -> dict:
@@ -233,11 +337,11 @@ def _parse(body: bytes, path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not JSON ({error}); copy the bundle again") from error
 
 
-def _verified(directory: Path, manifest_bytes: bytes) -> dict[str, bytes]:
-    """The content of each file, after comparing it with the manifest."""
+def _verified(directory: Path, manifest_bytes: bytes, names: Sequence[str]) -> dict[str, bytes]:
+    """The content of each of the files, after comparing it with the manifest."""
     entries = _parse(manifest_bytes, directory / MANIFEST).get("files", {})
     content = {}
-    for name in CONTENT:
+    for name in names:
         path = directory / name
         if name not in entries or not path.is_file():
             raise UsageError(f"{path} is missing from the bundle; copy the bundle again")

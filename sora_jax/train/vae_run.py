@@ -1,6 +1,7 @@
 """Training the autoencoder: from clips to frozen weights, latent statistics and its figures."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from sora_jax.train.optimizer import OptimizerConfig
 from sora_jax.train.state import TrainState
 from sora_jax.train.writers import Writer
 
-LINEAR_CLIPS = 512  # that the linear codec is fitted on
+LINEAR_CLIPS, LINEAR_VALUES = 512, 2**27  # clips, and values of theirs, for the linear codec
 EVAL_BATCH = 32
 
 
@@ -57,15 +58,23 @@ def train_vae(
     workdir: Path,
     mesh: meshes.Mesh,
     writers: Callable[[float], Sequence[Writer]],
+    samples: Callable[[int, Params], dict[str, Path]] | None = None,
 ) -> TrainedVAE:
-    """Train on `videos` (N T H W 3), measure on `heldout`; goes on from `workdir/checkpoints`."""
-    codec = linear.fit(_folded(videos[:LINEAR_CLIPS], cfg.vae), cfg.vae.codec_channels)
+    """Train on `videos` (N T H W 3), measure on `heldout`; goes on from `workdir/checkpoints`.
+
+    `samples` is given the step and the EMA's parameters, and gives files to look at by name.
+    """
+    codec = linear_codec(cfg.vae, videos)
 
     def init(key: jax.Array) -> Params:
         return linear.start_at(network.init(VAE, cfg.vae, key), codec)
 
     def evaluate(state: TrainState) -> dict[str, float]:
         return {"heldout_psnr": psnr(cfg.vae, hosts.fetch(state.ema), heldout)}
+
+    def show(step: int, state: TrainState) -> dict[str, Path]:
+        ema = hosts.fetch(state.ema)
+        return samples(step, ema) if samples and hosts.is_first() else {}
 
     batches = loader.batches(
         Columns({"video": videos}),
@@ -79,17 +88,14 @@ def train_vae(
         workdir=workdir,
         mesh=mesh,
         writers=writers,
-        hooks=loop.Hooks(evaluate=evaluate),
+        hooks=loop.Hooks(evaluate=evaluate, samples=show if samples else None),
     )
     params = hosts.fetch(result.state.ema)
-    linear_error = np.mean(
-        np.square(codec.reconstruct(_folded(heldout, cfg.vae)) - _folded(heldout, cfg.vae))
-    )
     return TrainedVAE(
         params,
         measure_latents(cfg.vae, params, videos[:LINEAR_CLIPS]),
         psnr(cfg.vae, params, heldout),
-        _decibels(float(linear_error)),
+        linear_psnr(cfg.vae, codec, heldout),
         result,
     )
 
@@ -104,6 +110,26 @@ def plan(cfg: VAETraining, init: Callable[[jax.Array], Params]) -> runner.Plan:
         optimizer=cfg.optimizer,
         loop=cfg.loop,
     )
+
+
+def linear_codec(cfg: VAEConfig, videos: NDArray[np.uint8]) -> linear.LinearCodec:
+    """The best linear codec of the first clips (N T H W 3) with as many channels as the VAE's."""
+    count = linear_limit(videos.shape[1:])
+    return linear.fit(_folded(videos[:count], cfg), cfg.codec_channels)
+
+
+def linear_limit(shape: tuple[int, ...]) -> int:
+    """How many clips T H W 3 the linear codec is fitted on, at most: all are in memory at once."""
+    return max(1, min(LINEAR_CLIPS, LINEAR_VALUES // math.prod(shape)))
+
+
+def linear_psnr(cfg: VAEConfig, codec: linear.LinearCodec, videos: NDArray[np.uint8]) -> float:
+    """PSNR in dB that the linear codec reaches."""
+    errors = []
+    for start in range(0, len(videos), EVAL_BATCH):
+        folded = _folded(videos[start : start + EVAL_BATCH], cfg)
+        errors.append(np.mean(np.square(codec.reconstruct(folded) - folded), axis=(1, 2, 3, 4)))
+    return _decibels(float(np.mean(np.concatenate(errors))))
 
 
 def psnr(cfg: VAEConfig, params: Params, videos: NDArray[np.uint8]) -> float:
