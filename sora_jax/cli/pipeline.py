@@ -23,7 +23,7 @@ import tqdm
 from data_pipelines import shards
 from sora_jax import config, files, media, sheets
 from sora_jax.arrays import Params
-from sora_jax.cli import progress, sources
+from sora_jax.cli import kept_vae, progress, sources
 from sora_jax.cli.experiment import DataConfig, ExperimentConfig
 from sora_jax.data import index, records
 from sora_jax.data.mixture import Shards
@@ -126,7 +126,11 @@ def train(run: Run) -> Trained:
     data = hosts.first_then_all(lambda: prepare_data(run), "data")
     clips = _own_shapes(cfg.data, data)
     tokenizer = make_tokenizer(clips, cfg)
-    vae = run_vae(run, data, mesh, run.workdir / "vae")
+    vae = kept_vae.read(run.workdir / "vae")
+    if vae is None:
+        vae = run_vae(run, data, mesh, run.workdir / "vae")
+        if hosts.is_first():
+            kept_vae.write(run.workdir / "vae", cfg, vae)
     model = build_model(cfg, vae.stats, tokenizer)
     latents = hosts.first_then_all(lambda: encode_latents(run, clips, model, vae.params), "latents")
     rate = flops.matmul_rate()

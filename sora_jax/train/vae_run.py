@@ -47,7 +47,9 @@ class TrainedVAE:
     stats: LatentStats
     psnr: float
     linear_psnr: float
-    result: loop.Result
+    steps: int
+    steps_per_second: float
+    compiles: int
 
 
 def train_vae(
@@ -96,7 +98,9 @@ def train_vae(
         measure_latents(cfg.vae, params, videos[:LINEAR_CLIPS]),
         psnr(cfg.vae, params, heldout),
         linear_psnr(cfg.vae, codec, heldout),
-        result,
+        result.steps,
+        result.steps_per_second,
+        result.compiles,
     )
 
 

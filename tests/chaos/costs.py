@@ -14,7 +14,6 @@ from tests.chaos import harness
 SAVES, WINDOW = 5, 12  # steps from a save to the next
 QUICKSTART = (
     "train --config quickstart --logger none --config.vae.loop.steps=30 "
-    "--config.data.num_train=2048 --config.data.num_vae=512 --config.data.num_test=64 "
     "--config.dit.loop.steps=100000 --config.dit.loop.checkpoint_every=25 "
     "--config.dit.loop.log_every=1 --config.dit.loop.eval_every=100000"
 ).split()
@@ -55,7 +54,7 @@ def stall(work: Path) -> dict:
 def restart(work: Path) -> dict:
     """From the start of the process to the first step after it, programs being in the cache.
 
-    The quickstart's own models and batches; fewer clips, and the lengths of both trainings are set.
+    The quickstart's own clips, models and batches; the lengths of both trainings are set.
     """
     run = work / "quickstart"
     if not (run / "checkpoints").exists():  # prepared once: clips, latents, autoencoder
@@ -115,7 +114,7 @@ def _train(place: Path, steps: int) -> None:
         steps=steps, batch_size=32, log_every=1000, checkpoint_every=WINDOW, eval_every=1
     )
     model = dataclasses.replace(
-        cfg.model, dit=DiTConfig(width=256, depth=7, num_heads=4, dtype="float32")
+        cfg.model, dit=DiTConfig(width=256, depth=8, num_heads=4, dtype="float32")
     )
     model = dataclasses.replace(model, text=dataclasses.replace(model.text, width=256))
     cfg = dataclasses.replace(cfg, model=model)
