@@ -182,11 +182,16 @@ class Decoder(nnx.Module):
         self.network = Pyramid(ends, cfg.widths[::-1], cfg, is_up=True, rngs=rngs)
         self.cfg = cfg
 
-    def __call__(self, latents: Float[Array, "B n h w C"]) -> Float[Array, "B T H W 3"]:
-        latents = unpack(latents, self.cfg.pack)
-        # A chunk sees the one before it: the first sees zeros.
-        before = jnp.pad(latents[:, :-1], ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))
-        detail = self.network(jnp.concatenate([latents, before], -1))
+    def __call__(
+        self,
+        latents: Float[Array, "B n h w C"],
+        before: Float[Array, "B 1 h w C"] | None = None,
+    ) -> Float[Array, "B T H W 3"]:
+        """`before`: the chunk before the first, which sees zeros if there is none."""
+        before = jnp.zeros_like(latents[:, :1]) if before is None else before
+        past = jnp.concatenate([before.astype(latents.dtype), latents[:, :-1]], 1)
+        latents, past = unpack(latents, self.cfg.pack), unpack(past, self.cfg.pack)
+        detail = self.network(jnp.concatenate([latents, past], -1))
         return unfold(self.linear(latents), self.cfg.codec_size) + unfold(detail, self.cfg.patch)
 
 
