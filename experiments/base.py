@@ -81,6 +81,8 @@ def vae() -> dict:
         },
         "optimizer": optimizer(rate=1.5e-3, matrix_rate=2e-2),
         "loop": loop(minutes=3.0, batch_size=8),
+        "normalise": "global",  # latents: one scale for all channels | channel: one for each
+        "split": "frames",  # of a clip over the mesh's context devices: frames | height
     }
 
 

@@ -8,11 +8,12 @@ from sora_jax.models.dit import DiTConfig
 from sora_jax.models.text.encoder import TextConfig
 from sora_jax.models.vae.vae import VAEConfig
 from sora_jax.sharding.context import AttentionConfig
-from sora_jax.sharding.mesh import MeshConfig
+from sora_jax.sharding.mesh import MeshConfig, Split
 from sora_jax.train.loop import LoopConfig
 from sora_jax.train.objectives import DiffusionConfig, VAELossConfig
 from sora_jax.train.optimizer import OptimizerConfig
 from sora_jax.train.packed import PackingConfig
+from sora_jax.train.vae_run import Normalise
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,8 @@ class VAEPart:
     loss: VAELossConfig
     optimizer: OptimizerConfig
     loop: LoopConfig
+    normalise: Normalise
+    split: Split
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

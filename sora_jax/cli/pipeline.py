@@ -186,7 +186,12 @@ def run_vae(run: Run, data: Path, mesh, workdir: Path, samples=None) -> TrainedV
     """Train the autoencoder in `workdir`; once it is trained, its checkpoint is only read."""
     cfg = run.cfg
     training = VAETraining(
-        vae=cfg.vae.model, loss=cfg.vae.loss, optimizer=cfg.vae.optimizer, loop=cfg.vae.loop
+        vae=cfg.vae.model,
+        loss=cfg.vae.loss,
+        optimizer=cfg.vae.optimizer,
+        loop=cfg.vae.loop,
+        normalise=cfg.vae.normalise,
+        split=cfg.vae.split,
     )
     with run.timed("vae"):
         return train_vae(

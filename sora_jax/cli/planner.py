@@ -105,7 +105,12 @@ def make_program(cfg: ExperimentConfig, topology: Topology, what: str) -> progra
     if what == "vae":
         part = cfg.vae
         training = VAETraining(
-            vae=part.model, loss=part.loss, optimizer=part.optimizer, loop=part.loop
+            vae=part.model,
+            loss=part.loss,
+            optimizer=part.optimizer,
+            loop=part.loop,
+            normalise=part.normalise,
+            split=part.split,
         )
         return programs.vae_program(training, clips[0], mesh)
     return programs.train_program(

@@ -25,12 +25,20 @@ class LatentStats:
     """How VAE latents are normalised: `(raw - shift) * scale` has mean 0 and mean variance 1."""
 
     shift: tuple[float, ...]
-    scale: float
+    scale: float | tuple[float, ...]  # of all channels, or of each
     variance: tuple[float, ...]  # of each normalised channel
 
     @classmethod
     def identity(cls, channels: int) -> "LatentStats":
         return cls(shift=(0.0,) * channels, scale=1.0, variance=(1.0,) * channels)
+
+    def normalise(self, raw: Float[Array, "*b C"]) -> Array:
+        """What the transformer sees of the encoder's latents."""
+        return (raw - jnp.asarray(self.shift)) * jnp.asarray(self.scale)
+
+    def restore(self, latents: Float[Array, "*b C"]) -> Array:
+        """Inverse of `normalise`."""
+        return latents / jnp.asarray(self.scale) + jnp.asarray(self.shift)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,13 +119,11 @@ def vae_encode(
     cfg: ModelConfig, params: Params, video: Float[Array, "B T H W 3"]
 ) -> Float[Array, "B n h w C"]:
     """Video in [-1, 1] -> normalised latents. T, H, W are multiples of 4, spatial, spatial."""
-    raw = module(VAE, cfg.vae, params).encoder(video)
-    return (raw - jnp.asarray(cfg.latents.shift)) * cfg.latents.scale
+    return cfg.latents.normalise(module(VAE, cfg.vae, params).encoder(video))
 
 
 def vae_decode(
     cfg: ModelConfig, params: Params, latents: Float[Array, "B n h w C"]
 ) -> Float[Array, "B T H W 3"]:
     """Normalised latents -> video, about in [-1, 1] (not clipped)."""
-    raw = latents / cfg.latents.scale + jnp.asarray(cfg.latents.shift)
-    return module(VAE, cfg.vae, params).decoder(raw)
+    return module(VAE, cfg.vae, params).decoder(cfg.latents.restore(latents))

@@ -8,7 +8,7 @@ pinned arrays. `jax.jit` with `in_shardings` and `out_shardings` is what pjit be
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sora_jax.errors import UsageError
+from sora_jax.models.vae.vae import TEMPORAL
 
 AXES = ("data", "fsdp", "context", "tensor")
 RULES: dict[str | None, tuple[str, ...]] = {
@@ -28,6 +29,7 @@ RULES: dict[str | None, tuple[str, ...]] = {
     "channels_out": ("tensor",),
 }
 BATCH = ("data", "fsdp")
+Split = Literal["frames", "height"]  # of a clip, over `context`
 HELD = ("fsdp", "context", "tensor")  # axes over which parameters are spread
 
 
@@ -118,6 +120,26 @@ def spread(mesh: Mesh, stack: jax.Array) -> jax.Array:
         return stack
     rows = jnp.pad(stack, ((0, -stack.shape[0] % mesh.size), *((0, 0),) * (stack.ndim - 1)))
     return jax.lax.with_sharding_constraint(rows, NamedSharding(mesh, P(mesh.axis_names)))
+
+
+def split_video(mesh: Mesh, video: jax.Array, along: Split) -> jax.Array:
+    """A batch of clips (B T H W C) within a program: rows as ever, `along` over `context`.
+
+    Raises UsageError for frames that do not divide into whole chunks, or rows of pixels that do not
+    divide at all.
+    """
+    parts = mesh.shape["context"]
+    if parts == 1:
+        return video
+    dim, unit = (1, TEMPORAL) if along == "frames" else (2, 1)
+    if video.shape[dim] % (parts * unit):
+        raise UsageError(
+            f"{video.shape[dim]} {along} do not divide over {parts} context devices; use a "
+            f"multiple of {parts * unit} or a smaller context"
+        )
+    spec = [BATCH, None, None]
+    spec[dim] = "context"
+    return jax.lax.with_sharding_constraint(video, NamedSharding(mesh, P(*spec)))
 
 
 def put_batch(mesh: Mesh, batch: Any) -> Any:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,13 +21,16 @@ from sora_jax.models.vae.vae import VAE, VAEConfig, fold
 from sora_jax.sharding import hosts
 from sora_jax.sharding import mesh as meshes
 from sora_jax.train import loop, runner
-from sora_jax.train.objectives import VAELossConfig, vae_objective
+from sora_jax.train.objectives import LossFn, VAELossConfig, vae_objective
 from sora_jax.train.optimizer import OptimizerConfig
 from sora_jax.train.state import TrainState
 from sora_jax.train.writers import Writer
 
 LINEAR_CLIPS, LINEAR_VALUES = 512, 2**27  # clips, and values of theirs, for the linear codec
 EVAL_BATCH = 32
+
+# One scale for all channels, whose own variances go to the transformer; or a scale for each.
+Normalise = Literal["global", "channel"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,8 @@ class VAETraining:
     loss: VAELossConfig
     optimizer: OptimizerConfig
     loop: loop.LoopConfig
+    normalise: Normalise = "global"
+    split: meshes.Split = "frames"  # what the mesh's `context` axis divides
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +101,7 @@ def train_vae(
     params = hosts.fetch(result.state.ema)
     return TrainedVAE(
         params,
-        measure_latents(cfg.vae, params, videos[:LINEAR_CLIPS]),
+        measure_latents(cfg.vae, params, videos[:LINEAR_CLIPS], cfg.normalise),
         psnr(cfg.vae, params, heldout),
         linear_psnr(cfg.vae, codec, heldout),
         result.steps,
@@ -106,11 +112,20 @@ def train_vae(
 
 def plan(cfg: VAETraining, init: Callable[[jax.Array], Params]) -> runner.Plan:
     """What `runner` trains, from the parameters that `init` draws."""
+    loss_fn = vae_objective(cfg.vae, cfg.loss)
+
+    def make_loss(mesh: meshes.Mesh) -> LossFn:
+        def split(params: Params, batch: Any, key: jax.Array):
+            video = meshes.split_video(mesh, batch["video"], cfg.split)
+            return loss_fn(params, batch | {"video": video}, key)
+
+        return split
+
     return runner.Plan(
         make=VAE,
         model=cfg.vae,
         init=init,
-        make_loss=lambda mesh: vae_objective(cfg.vae, cfg.loss),
+        make_loss=make_loss,
         optimizer=cfg.optimizer,
         loop=cfg.loop,
     )
@@ -145,15 +160,22 @@ def psnr(cfg: VAEConfig, params: Params, videos: NDArray[np.uint8]) -> float:
     return _decibels(float(np.mean(np.concatenate(errors))))
 
 
-def measure_latents(cfg: VAEConfig, params: Params, videos: NDArray[np.uint8]) -> LatentStats:
-    """Shift of each channel, and the one scale that makes their mean variance 1."""
+def measure_latents(
+    cfg: VAEConfig, params: Params, videos: NDArray[np.uint8], normalise: Normalise = "global"
+) -> LatentStats:
+    """Shift of each channel, and the scale that makes their mean variance, or each one's, 1.
+
+    A channel that never changes has no scale of its own: it stays at 0.
+    """
     raw = np.concatenate([np.asarray(_encode(cfg, params, b)) for b in _batches(videos)])
     rows = raw.reshape(-1, cfg.channels).astype(np.float64)
     variance = rows.var(0)
-    scale = float(1 / np.sqrt(variance.mean()))
+    scale = np.sqrt(1 / variance.mean())
+    if normalise == "channel":
+        scale = np.sqrt(1 / np.where(variance > 0, variance, 1))
     return LatentStats(
         shift=tuple(map(float, rows.mean(0))),
-        scale=scale,
+        scale=float(scale) if scale.ndim == 0 else tuple(map(float, scale)),
         variance=tuple(map(float, variance * scale**2)),
     )
 

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sora_jax.export.bundle import open_model
 from sora_jax.models import network
 from sora_jax.models.vae import linear
 from sora_jax.models.vae.vae import VAE, VAEConfig, fold, pack, unfold, unpack
-from tests.tiny_model import tiny_parts, without_networks
+from tests.tiny_model import tiny_parts, without_networks, write_tiny
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +93,25 @@ def test_the_linear_codec_is_the_best_linear_one():
     assert error == pytest.approx(values[:3].sum(), rel=1e-3)
 
 
-def test_normalised_latents_undo(tiny, video):
+@pytest.mark.parametrize("scale", [2.0, (2.0, 0.5, 3.0, 1.0)], ids=["global", "channel"])
+def test_normalised_latents_undo(tiny, video, scale):
     """Encoding applies shift and scale, decoding takes them back."""
     model, params = tiny
+    stats = dataclasses.replace(model.latents, scale=scale)
+    model = dataclasses.replace(model, latents=stats)
     raw = network.module(VAE, model.vae, params).encoder(video)
     latents = network.vae_encode(model, params, video)
-    shift, scale = np.float32(model.latents.shift), model.latents.scale
-    np.testing.assert_allclose(latents, (raw - shift) * scale, atol=1e-5)
+    np.testing.assert_allclose(
+        latents, (raw - np.float32(stats.shift)) * np.float32(scale), atol=1e-5
+    )
+    np.testing.assert_allclose(stats.restore(latents), raw, atol=1e-5)
     decoded = network.module(VAE, model.vae, params).decoder(raw)
     np.testing.assert_allclose(network.vae_decode(model, params, latents), decoded, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [2.0, (2.0, 0.5, 3.0, 1.0)], ids=["global", "channel"])
+def test_a_bundle_keeps_either_scale(tmp_path, scale):
+    """Bundles of before scales of channels have one number, and go on having it."""
+    stats = dataclasses.replace(tiny_parts()["model"].latents, scale=scale)
+    model = dataclasses.replace(tiny_parts()["model"], latents=stats)
+    assert open_model(write_tiny(tmp_path / "bundle", model=model)).model.latents == stats
