@@ -310,7 +310,7 @@ def run(name: str, seed: int, train: np.ndarray, heldout: np.ndarray) -> tuple[d
         found = np.clip(reconstruct(params, video), -1, 1)
         errors.append(np.mean(np.square(found - video)))
     decode = jax.jit(lambda p, z: network.module(Autoencoder, cfg, p).decoder(z))
-    cost = decode.lower(params, jnp.zeros((1, 4, 8, 8, CHANNELS))).cost_analysis()
+    cost: Any = decode.lower(params, jnp.zeros((1, 4, 8, 8, CHANNELS))).cost_analysis()
     best = codec.reconstruct(np.asarray(fold(jnp.asarray(as_float(heldout)), SPATIAL)))
     truth = np.asarray(fold(jnp.asarray(as_float(heldout)), SPATIAL))
     return {

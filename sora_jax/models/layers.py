@@ -64,9 +64,11 @@ class Dense(nnx.Module):
 
 
 class Conv(nnx.Module):
-    """3x3 convolution of B H W C, stride 1, zero padding: one product over nine shifted copies.
+    """3x3 convolution of B H W C, stride 1, zero padding, as products; never a strided one.
 
-    So its backward pass is that of `matmul`, with cotangents in the compute dtype.
+    In float32 nine products of shifted pictures are added up. In a shorter dtype the nine pictures
+    stand side by side in one product, whose sums are float32: so the backward pass is that of
+    `matmul`, with cotangents in the compute dtype.
     """
 
     def __init__(
@@ -82,10 +84,12 @@ class Conv(nnx.Module):
     def __call__(self, x: Float[Array, "B H W C"]) -> Array:
         height, width = x.shape[1:3]
         padded = jnp.pad(x.astype(self.dtype), ((0, 0), (1, 1), (1, 1), (0, 0)))
-        near = jnp.concatenate(
-            [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)], -1
-        )
-        return matmul(near, self.kernel[...], self.dtype) + self.bias[...].astype(self.dtype)
+        near = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
+        kernel, bias = self.kernel[...], self.bias[...].astype(self.dtype)
+        if self.dtype == "float32":  # twice as fast on a CPU, and a ninth of the memory
+            parts = jnp.split(kernel, 9)
+            return sum((x @ part for x, part in zip(near, parts, strict=True)), bias)
+        return matmul(jnp.concatenate(near, -1), kernel, self.dtype) + bias
 
 
 def rms_norm(x: Float[Array, "*b D"]) -> Array:

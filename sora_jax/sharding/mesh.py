@@ -137,9 +137,8 @@ def split_video(mesh: Mesh, video: jax.Array, along: Split) -> jax.Array:
             f"{video.shape[dim]} {along} do not divide over {parts} context devices; use a "
             f"multiple of {parts * unit} or a smaller context"
         )
-    spec = [BATCH, None, None]
-    spec[dim] = "context"
-    return jax.lax.with_sharding_constraint(video, NamedSharding(mesh, P(*spec)))
+    spec = P(BATCH, "context") if along == "frames" else P(BATCH, None, "context")
+    return jax.lax.with_sharding_constraint(video, NamedSharding(mesh, spec))
 
 
 def put_batch(mesh: Mesh, batch: Any) -> Any:
