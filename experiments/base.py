@@ -73,11 +73,27 @@ def vae() -> dict:
             "dtype": "bfloat16",
         },
         "loss": {
-            "l1": 0.1,  # beside the squared error
+            "squared": 1.0,  # weights of the terms; 0: off and not computed
+            "l1": 0.1,
+            "charbonnier": 0.0,  # rounds |error| off at 0: sqrt(error^2 + charbonnier^2)
+            "wavelet": 0.0,  # |error| in the detail bands of a Haar transform
             "latent_noise": 0.1,  # spread for the other clips; latents start at variance 1
             "rough_share": 1.0,  # clips from which the decoder alone learns; 1: the encoder stays
             "rough_noise": 0.3,  # its largest spread there, in root mean squares of latents
-            "latent_penalty": 1e-5,
+            "latent_penalty": 1e-5,  # half the weight of a KL of fixed spread `latent_noise`
+            "perceptual": {
+                "weight": 0.0,
+                "network": "efficientnet_lite0",  # | lpips_vgg
+                "weights": "",  # of lpips_vgg: a safetensors or npz file
+                "frames": 0,  # of each clip, drawn; 0: all
+            },
+            "adversarial": {
+                "weight": 0.0,  # in shares of the reconstruction's gradient at the pixels
+                "start": 0,  # step from which the autoencoder hears the discriminator
+                "max_adaptive": 1e4,  # bound on the ratio of the gradients
+                "r1": 0.0,  # penalty on the discriminator's slope at real clips
+                "discriminator": {"patch": 2, "widths": (64, 128), "dtype": "bfloat16"},
+            },
         },
         "optimizer": optimizer(rate=1.5e-3, matrix_rate=2e-2),
         "loop": loop(minutes=3.0, batch_size=8),
@@ -179,6 +195,7 @@ def optimizer(**changes) -> dict:
         "state_dtype": "float32",  # of moments: float32 | bfloat16
         "spike": 0.0,  # bound on the norm in running means of it, 10 say; 0: none
         "ns_steps": 3,  # Newton-Schulz iterations
+        "discriminator_rate": 0.0,  # of its own Adam; 0: trained like the rest
     } | changes
 
 

@@ -35,7 +35,9 @@ ARROWS: dict[str, set[str]] = {
     "sora_jax.precompute": PURE | FILES | {"sora_jax.data", "sora_jax.models", "sora_jax.sharding"},
     "sora_jax.train": PURE
     | FILES
-    | {"sora_jax.diffusion", "sora_jax.models", "sora_jax.sharding", "sora_jax.data"},
+    | {"sora_jax.diffusion", "sora_jax.models", "sora_jax.sharding", "sora_jax.data"}
+    # Weights of others that a loss looks through; foreign layouts stay in `export`.
+    | {"sora_jax.export.features"},
     # The place of tokens in a clip is the one piece of the data layer that sampling shares.
     "sora_jax.generate": PURE
     | FILES

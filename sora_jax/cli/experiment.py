@@ -10,9 +10,10 @@ from sora_jax.models.vae.vae import VAEConfig
 from sora_jax.sharding.context import AttentionConfig
 from sora_jax.sharding.mesh import MeshConfig, Split
 from sora_jax.train.loop import LoopConfig
-from sora_jax.train.objectives import DiffusionConfig, VAELossConfig
+from sora_jax.train.objectives import DiffusionConfig
 from sora_jax.train.optimizer import OptimizerConfig
 from sora_jax.train.packed import PackingConfig
+from sora_jax.train.vae_objective import VAELossConfig
 from sora_jax.train.vae_run import Normalise
 
 

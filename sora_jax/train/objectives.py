@@ -1,9 +1,9 @@
-"""What is minimised: where the networks meet the diffusion.
+"""What the transformer is trained for: where the networks meet the diffusion.
 
 An objective is `loss_fn(params, batch, key) -> (loss, metrics)`; the loss is a mean over
-`metrics["clips"]` clips. All randomness of a clip comes
-from its sample id, so a clip has the same task, noise and loss alone, packed with others, or on
-another device.
+`metrics["clips"]` clips. All randomness of a clip comes from its sample id, so a clip has the same
+task, noise and loss alone, packed with others, or on another device. `batch["step"]` says for every
+row which step it is, for terms that begin at one. The autoencoder's is in `vae_objective`.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sora_jax.arrays import Array, Bool, Float, Key, Params, Scalar
+from sora_jax.arrays import Array, Bool, Key, Params, Scalar
 from sora_jax.canvas import PADDING, Canvas
 from sora_jax.diffusion import canvas as canvas_rules
 from sora_jax.diffusion import flow, precondition
@@ -22,7 +22,6 @@ from sora_jax.diffusion.noise_levels import NoiseConfig, sample_sigma
 from sora_jax.models import network
 from sora_jax.models.layout import ONE_DEVICE, Layout
 from sora_jax.models.network import ModelConfig
-from sora_jax.models.vae.vae import VAE, VAEConfig
 
 type Metrics = dict[str, Scalar]
 type LossFn = Callable[[Params, Any, Key], tuple[Scalar, Metrics]]
@@ -43,61 +42,6 @@ class DiffusionConfig:
     drop_text: float = 0.10
     drop_condition: float = 0.10
     drop_both: float = 0.05
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class VAELossConfig:
-    """How the autoencoder is trained."""
-
-    l1: float = 0.1  # weight of the absolute error beside the squared one
-    latent_noise: float = 0.1
-    """Spread of the noise put on latents; the linear codec's have mean variance 1."""
-    rough_share: float = 1.0
-    """Share of clips whose latents are disturbed as sampled ones are. The decoder alone learns
-    from them: an encoder that sees noise evens out its channels to survive it. 1 leaves the encoder
-    where it starts."""
-    rough_noise: float = 0.3
-    """Largest spread of their noise, in root mean squares of the latents; drawn from 0 up."""
-    latent_penalty: float = 1e-5  # on the square of latents
-
-
-def vae_objective(cfg: VAEConfig, loss_cfg: VAELossConfig) -> LossFn:
-    """Reconstruction of `batch["video"]` (uint8 B T H W 3) through noisy latents."""
-
-    def loss_fn(params: Params, batch: Any, key: Key) -> tuple[Scalar, Metrics]:
-        video = batch["video"].astype(jnp.float32) / 127.5 - 1
-        vae = network.module(VAE, cfg, params)
-        latents = vae.encoder(video)
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(batch["sample_id"])
-        taught, noise = jax.vmap(lambda k, clip: _disturb(k, clip, loss_cfg))(keys, latents)
-        error = vae.decoder(taught + noise) - video
-        mse = jnp.mean(jnp.square(error))
-        loss = mse + loss_cfg.l1 * jnp.mean(jnp.abs(error))
-        loss = loss + loss_cfg.latent_penalty * jnp.mean(jnp.square(taught))
-        psnr = 10 * jnp.log10(4 / mse)
-        latent_square = jnp.mean(jnp.square(latents))
-        return loss, {
-            "psnr": psnr,
-            "latent_square": latent_square,
-            "clips": jnp.float32(len(video)),
-        }
-
-    return loss_fn
-
-
-def _disturb(key: Key, latents: Float[Array, "n h w C"], cfg: VAELossConfig) -> tuple[Array, Array]:
-    """A clip's latents, cut from the encoder if they are rough, and the noise to put on them.
-
-    What the decoder learns to tolerate, the transformer may get wrong.
-    """
-    noise_key, draw_key = jax.random.split(key)
-    coin, level = jax.random.uniform(draw_key, (2,))
-    is_rough = coin < cfg.rough_share
-    still = jax.lax.stop_gradient(latents)
-    size = jnp.sqrt(jnp.mean(jnp.square(still)))
-    spread = jnp.where(is_rough, cfg.rough_noise * level * size, cfg.latent_noise)
-    taught = jnp.where(is_rough, still, latents)
-    return taught, spread * jax.random.normal(noise_key, latents.shape)
 
 
 def dit_objective(cfg: ModelConfig, train: DiffusionConfig, layout: Layout = ONE_DEVICE) -> LossFn:

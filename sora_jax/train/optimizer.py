@@ -28,6 +28,9 @@ class OptimizerConfig:
     """Bound on the norm as a multiple of its running mean, for batches that would throw the run
     off; 0: none. A gradient over it is a spike: it is scaled down to the bound and counted."""
     ns_steps: int = 5  # Newton-Schulz iterations of Muon
+    discriminator_rate: float = 0.0
+    """Of an Adam with a clip of its own for the parameters under "discriminator" (first moment .5,
+    as is usual against an opponent that moves); 0: they are like the rest."""
     state_dtype: Literal["float32", "bfloat16"] = "float32"  # of moments; sums are float32
 
     def __post_init__(self):
@@ -48,17 +51,23 @@ def make_optimizer(
     if cfg.name == "adamw":
         update = optax.adamw(cfg.rate, b2=cfg.b2, weight_decay=cfg.weight_decay)
     elif cfg.name == "muon":
-        parts = {
+        kinds = {
             "muon": muon(cfg.matrix_rate, cfg.ns_steps, spread),
             "adam": optax.adam(cfg.rate, b2=cfg.b2),
         }
-        update = optax.partition(parts, matrices)
+        update = optax.partition(kinds, matrices)
     else:
         raise UsageError(f"optimizer {cfg.name!r} is not known; use one of {OPTIMIZERS}")
+    clip = optax.clip_by_global_norm(cfg.clip)
+    parts = [clip, update]
+    if cfg.discriminator_rate:
+        critic = optax.chain(clip, optax.adam(cfg.discriminator_rate, b1=0.5, b2=cfg.b2))
+        sides = {"discriminator": critic, "rest": optax.chain(clip, update)}
+        parts = [optax.partition(sides, _sides)]
     if cfg.state_dtype != "float32":
-        update = _stored_in(update, cfg.state_dtype)
+        parts[-1] = _stored_in(parts[-1], cfg.state_dtype)
     spikes = [clip_spikes(cfg.spike)] if cfg.spike else []
-    return optax.chain(*spikes, optax.clip_by_global_norm(cfg.clip), update)
+    return optax.chain(*spikes, *parts)
 
 
 class SpikeState(NamedTuple):
@@ -120,6 +129,15 @@ def rate_factor(cfg: OptimizerConfig, step: jax.Array, progress: jax.Array) -> j
     rise = (step + 1) / max(cfg.warmup, 1)
     fall = (1 - progress) / max(cfg.cooldown, 1e-6)
     return jnp.clip(jnp.minimum(rise, fall), 0, 1).astype(jnp.float32)
+
+
+def _sides(params: dict) -> dict:
+    """Whether each parameter is the discriminator's."""
+
+    def find(path: tuple, _leaf: Any) -> str:
+        return "discriminator" if path[0].key == "discriminator" else "rest"
+
+    return jax.tree.map_with_path(find, params)
 
 
 def matrices(params: dict) -> dict:

@@ -35,12 +35,15 @@ def make_train_step(
 ) -> TrainStep:
     """The update by `tx`, sharded as `shardings` says; the old state's memory is reused.
 
+    The objective finds the step in `batch["step"]`, once for every row.
     An update that is not finite is not applied: parameters, EMA and optimizer (its count too) stay
     as they were. It is counted in the state; the loop decides what to do about it.
     """
 
     def step(state: TrainState, batch: Any, progress: Scalar) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        rows = len(jax.tree.leaves(batch)[0])
+        batch = batch | {"step": jnp.full(rows, state.step)}
         loss, metrics, grads = gradient(state.params, batch, key)
         norm = optax.global_norm(grads)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)

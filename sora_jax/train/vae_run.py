@@ -14,16 +14,19 @@ from numpy.typing import NDArray
 from sora_jax.arrays import Params
 from sora_jax.data import loader
 from sora_jax.data.records import Columns
+from sora_jax.export import features
 from sora_jax.models import network
 from sora_jax.models.network import LatentStats
 from sora_jax.models.vae import linear
+from sora_jax.models.vae.discriminator import VAEGAN, Discriminator, VAEGANConfig
 from sora_jax.models.vae.vae import VAE, VAEConfig, fold
 from sora_jax.sharding import hosts
 from sora_jax.sharding import mesh as meshes
 from sora_jax.train import loop, runner
-from sora_jax.train.objectives import LossFn, VAELossConfig, vae_objective
+from sora_jax.train.objectives import LossFn
 from sora_jax.train.optimizer import OptimizerConfig
 from sora_jax.train.state import TrainState
+from sora_jax.train.vae_objective import VAELossConfig, autoencoder, vae_objective
 from sora_jax.train.writers import Writer
 
 LINEAR_CLIPS, LINEAR_VALUES = 512, 2**27  # clips, and values of theirs, for the linear codec
@@ -78,10 +81,10 @@ def train_vae(
         return linear.start_at(network.init(VAE, cfg.vae, key), codec)
 
     def evaluate(state: TrainState) -> dict[str, float]:
-        return {"heldout_psnr": psnr(cfg.vae, hosts.fetch(state.ema), heldout)}
+        return {"heldout_psnr": psnr(cfg.vae, autoencoder(hosts.fetch(state.ema)), heldout)}
 
     def show(step: int, state: TrainState) -> dict[str, Path]:
-        ema = hosts.fetch(state.ema)
+        ema = autoencoder(hosts.fetch(state.ema))
         return samples(step, ema) if samples and hosts.is_first() else {}
 
     batches = loader.batches(
@@ -98,7 +101,7 @@ def train_vae(
         writers=writers,
         hooks=loop.Hooks(evaluate=evaluate, samples=show if samples else None),
     )
-    params = hosts.fetch(result.state.ema)
+    params = autoencoder(hosts.fetch(result.state.ema))
     return TrainedVAE(
         params,
         measure_latents(cfg.vae, params, videos[:LINEAR_CLIPS], cfg.normalise),
@@ -111,8 +114,13 @@ def train_vae(
 
 
 def plan(cfg: VAETraining, init: Callable[[jax.Array], Params]) -> runner.Plan:
-    """What `runner` trains, from the parameters that `init` draws."""
-    loss_fn = vae_objective(cfg.vae, cfg.loss)
+    """What `runner` trains, from the autoencoder's parameters that `init` draws.
+
+    Raises UsageError if the perceptual term's weights can't be read.
+    """
+    wanted, critic = cfg.loss.perceptual, cfg.loss.adversarial.discriminator
+    frozen = features.load(wanted.network, wanted.weights) if wanted.weight else None
+    loss_fn = vae_objective(cfg.vae, cfg.loss, frozen)
 
     def make_loss(mesh: meshes.Mesh) -> LossFn:
         def split(params: Params, batch: Any, key: jax.Array):
@@ -121,7 +129,7 @@ def plan(cfg: VAETraining, init: Callable[[jax.Array], Params]) -> runner.Plan:
 
         return split
 
-    return runner.Plan(
+    alone = runner.Plan(
         make=VAE,
         model=cfg.vae,
         init=init,
@@ -129,6 +137,16 @@ def plan(cfg: VAETraining, init: Callable[[jax.Array], Params]) -> runner.Plan:
         optimizer=cfg.optimizer,
         loop=cfg.loop,
     )
+    if not cfg.loss.adversarial.weight:
+        return alone
+
+    def init_both(key: jax.Array) -> Params:
+        # The autoencoder starts as it does without a critic.
+        critic_key = jax.random.fold_in(key, 1)
+        return init(key) | {"discriminator": network.init(Discriminator, critic, critic_key)}
+
+    model = VAEGANConfig(vae=cfg.vae, discriminator=critic)
+    return dataclasses.replace(alone, make=VAEGAN, model=model, init=init_both)
 
 
 def linear_codec(cfg: VAEConfig, videos: NDArray[np.uint8]) -> linear.LinearCodec:

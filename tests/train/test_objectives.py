@@ -1,4 +1,4 @@
-"""The losses: what a clip's loss may depend on, and what is counted."""
+"""The transformer's loss: what a clip's loss may depend on, and what is counted."""
 
 import dataclasses
 import functools
@@ -10,16 +10,8 @@ import pytest
 
 from sora_jax.data.packing import Clip, RowSize, pack
 from sora_jax.diffusion.canvas import TaskShares
-from sora_jax.models.vae import linear
-from sora_jax.models.vae.vae import fold
-from sora_jax.train.objectives import (
-    DiffusionConfig,
-    VAELossConfig,
-    build_canvas,
-    dit_objective,
-    vae_objective,
-)
-from tests.tiny_model import tiny_parts, without_networks
+from sora_jax.train.objectives import DiffusionConfig, build_canvas, dit_objective
+from tests.tiny_model import tiny_parts
 
 PARTS = tiny_parts()
 MODEL, PARAMS = PARTS["model"], jax.tree.map(jnp.asarray, PARTS["params"]["dit"])
@@ -92,42 +84,3 @@ def test_dropped_text_is_one_null_token_a_clip():
     np.testing.assert_array_equal(canvas.text[0, 3:8], b.text)
     both = build_canvas(batch, known, jnp.array([[True, True]]), MODEL.known_bits)
     np.testing.assert_array_equal(both.text[0], [1, 0, 0, 1, 0, 0, 0, 0, 0, 0])
-
-
-def test_the_vae_loss_falls_with_the_error_it_reports():
-    """The PSNR it reports is that of the reconstruction when no noise is put on latents."""
-    from sora_jax.models import network
-    from sora_jax.models.vae.vae import VAE
-
-    params, video = linear_vae()
-    batch = {"video": jnp.asarray(video), "sample_id": jnp.arange(2)}
-    loss_fn = vae_objective(MODEL.vae, VAELossConfig(latent_noise=0.0, rough_share=0.0))
-    _, metrics = loss_fn(params, batch, jax.random.key(0))
-    vae = network.module(VAE, MODEL.vae, params)
-    x = jnp.asarray(video, jnp.float32) / 127.5 - 1
-    mse = np.mean(np.square(vae.decoder(vae.encoder(x)) - x))
-    assert metrics["psnr"] == pytest.approx(10 * np.log10(4 / mse), abs=1e-3)
-    for noisy in (dict(latent_noise=1.0, rough_share=0.0), dict(rough_share=1.0, rough_noise=1.0)):
-        loss_fn = vae_objective(MODEL.vae, VAELossConfig(**noisy))
-        assert loss_fn(params, batch, jax.random.key(0))[1]["psnr"] < metrics["psnr"]
-
-
-def linear_vae():
-    """A VAE that is the best linear codec of two clips, and the clips: all noise must hurt it."""
-    video = np.random.default_rng(0).integers(0, 256, (2, 8, 16, 16, 3)).astype(np.uint8)
-    folded = np.asarray(fold(jnp.asarray(video, jnp.float32) / 127.5 - 1, MODEL.vae.codec_size))
-    codec = linear.fit(folded, MODEL.vae.codec_channels)
-    params = without_networks(linear.start_at(PARTS["params"]["vae"], codec))
-    return jax.tree.map(jnp.asarray, params), video
-
-
-@pytest.mark.parametrize("rough_share", [0.0, 1.0])
-def test_rough_latents_teach_the_decoder_alone(rough_share):
-    params = jax.tree.map(jnp.asarray, PARTS["params"]["vae"])
-    video = np.random.default_rng(0).integers(0, 256, (2, 8, 16, 16, 3)).astype(np.uint8)
-    batch = {"video": jnp.asarray(video), "sample_id": jnp.arange(2)}
-    loss_cfg = VAELossConfig(rough_share=rough_share)
-    loss_fn = vae_objective(MODEL.vae, loss_cfg)
-    grads = jax.grad(lambda p: loss_fn(p, batch, jax.random.key(0))[0])(params)
-    taught = {part: any(np.any(leaf) for leaf in jax.tree.leaves(grads[part])) for part in grads}
-    assert taught == {"encoder": rough_share == 0, "decoder": True}
