@@ -1,0 +1,123 @@
+"""The variants of `experiments/vae/gan.py` on clips of a film, beside each other.
+
+    python -m benchmarks.vae_gan SHARDS OUT [VARIANT ...]
+
+Trains each variant in OUT/VARIANT, going on where it stopped, and writes OUT/report.json: PSNR,
+gradient energy in shares of the source's (1 is as sharp), the distance to the features that the
+perceptual term uses, and steps a second. Clips are 8 frames, the middle 128x128 pixels at half
+size; every sixth shot is held out, and 96 clips of those are judged. OUT/VARIANT/sheet.png shows
+frames of them above their reconstructions.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sora_jax import config
+from sora_jax.cli.experiment import ExperimentConfig, VAEPart
+from sora_jax.data import records
+from sora_jax.errors import UsageError
+from sora_jax.eval import reconstruction
+from sora_jax.export import features
+from sora_jax.generate.codec import Codec
+from sora_jax.models.vae import perceptual
+from sora_jax.sharding import mesh as meshes
+from sora_jax.train import vae_run, writers
+
+VARIANTS = ("plain", "adversarial", "perceptual", "both")
+FRAMES, SIZE, HELD_OUT = 8, 64, 6
+JUDGED, SHOWN = 96, 4  # clips
+
+
+def main(arguments: list[str]) -> int:
+    """Train what is not trained yet and print the report."""
+    if len(arguments) < 2:
+        print(__doc__, file=sys.stderr)
+        return UsageError.exit_code
+    shards, out, *names = arguments
+    print(json.dumps(run(shards, Path(out), names or list(VARIANTS)), indent=1))
+    return 0
+
+
+def run(shards: str, out: Path, names: list[str]) -> dict[str, Any]:
+    """The report, which is written beside the variants' directories."""
+    videos, heldout = load_clips(shards)
+    path = out / "report.json"
+    report = json.loads(path.read_text()) if path.exists() else {}
+    for name in names:
+        part = config.resolve(ExperimentConfig, config.load(f"experiments/vae/gan:{name}")).vae
+        trained = train(part, videos, heldout, out / name)
+        codec = Codec(part.model, trained.stats, trained.params)
+        rebuilt = codec.decode(codec.encode(heldout))
+        report[name] = judge(heldout, rebuilt) | {
+            "steps": part.loop.steps,
+            "linear_psnr": trained.linear_psnr,
+            "steps_per_second": trained.steps_per_second,
+        }
+        path.write_text(json.dumps(report, indent=1) + "\n")
+        rows = [
+            np.concatenate(list(x[:: JUDGED // SHOWN, FRAMES // 2]), 1) for x in (heldout, rebuilt)
+        ]
+        sheet = cv2.resize(np.concatenate(rows), None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
+        cv2.imwrite(str(out / name / "sheet.png"), sheet[..., ::-1])
+    return report
+
+
+def train(
+    part: VAEPart, videos: NDArray[np.uint8], heldout: NDArray[np.uint8], workdir: Path
+) -> vae_run.TrainedVAE:
+    """One variant, on all devices of this machine."""
+    cfg = vae_run.VAETraining(
+        vae=part.model, loss=part.loss, optimizer=part.optimizer, loop=part.loop
+    )
+    return vae_run.train_vae(
+        cfg,
+        videos,
+        heldout,
+        workdir=workdir,
+        mesh=meshes.make_mesh(meshes.MeshConfig()),
+        writers=lambda progress: [writers.JsonLines(workdir / "metrics.jsonl")],
+    )
+
+
+def load_clips(shards: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Clips to train on and, of other shots, clips to judge: uint8 N T H W 3."""
+    source = records.open_split(shards, "train")
+    parts: tuple[list, list] = ([], [])
+    for i in range(len(source)):
+        video = records.decode(source[i])
+        left = (video.shape[2] - 2 * SIZE) // 2
+        video = video[:, : 2 * SIZE, left : left + 2 * SIZE]
+        small = np.stack([cv2.resize(f, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for f in video])
+        windows = [small[j : j + FRAMES] for j in range(0, len(small) - FRAMES + 1, FRAMES)]
+        parts[i % HELD_OUT == 0].extend(windows)
+    train, heldout = map(np.stack, parts)
+    return train, heldout[:: len(heldout) // JUDGED][:JUDGED]
+
+
+def judge(source: NDArray[np.uint8], other: NDArray[np.uint8]) -> dict[str, float]:
+    """PSNR in dB, gradient energy as a share of the source's, distance to EfficientNet-lite0."""
+    frozen = features.load("efficientnet_lite0")
+    frames = [
+        x[:, ::2].reshape(-1, *x.shape[2:]).astype(np.float32) / 127.5 - 1 for x in (source, other)
+    ]
+    far = [
+        np.asarray(perceptual.distance("efficientnet_lite0", frozen, a, b)).mean()
+        for a, b in zip(*(np.array_split(x, 16) for x in frames), strict=True)
+    ]
+    energy = [reconstruction.gradient_energy(x) for x in (source, other)]
+    return {
+        "psnr": reconstruction.psnr(source, other),
+        "gradient_energy": energy[1] / energy[0],
+        "efficientnet_lite0_distance": float(np.mean(far)),
+        "clips": len(source),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
