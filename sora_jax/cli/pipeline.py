@@ -96,7 +96,7 @@ class Trained:
     steps_per_second: float
     compiles: int
     matmul_flops: int  # of a step
-    matmul_rate: float  # FLOP/s of float32 products of this machine, just before the training
+    matmul_rate: float  # FLOP/s of float32 products of this machine, just after the training
 
 
 def open_run(cfg: ExperimentConfig, workdir: Path, wandb_mode: writers.Mode = "offline") -> Run:
@@ -133,12 +133,14 @@ def train(run: Run) -> Trained:
             kept_vae.write(run.workdir / "vae", cfg, vae)
     model = build_model(cfg, vae.stats, tokenizer)
     latents = hosts.first_then_all(lambda: encode_latents(run, clips, model, vae.params), "latents")
-    rate = flops.matmul_rate()
     result, flops_per_step = run_dit(run, model, latents, tokenizer, vae.params, mesh)
     dit = hosts.fetch(result.state.ema)
     hosts.leave()  # what is left is one process's work
     if hosts.is_first():
         export(run, model, {"vae": vae.params, "dit": dit}, tokenizer)
+    path = run.workdir / "trained.json"
+    if result.compiles == 0 and path.exists():  # trained before: only read this time
+        return config.load_json(Trained, path)
     trained = Trained(
         linear_psnr=vae.linear_psnr,
         dit_params=num_params(dit),
@@ -146,11 +148,8 @@ def train(run: Run) -> Trained:
         steps_per_second=result.steps_per_second,
         compiles=result.compiles,
         matmul_flops=flops_per_step,
-        matmul_rate=rate,
+        matmul_rate=flops.matmul_rate(),
     )
-    path = run.workdir / "trained.json"
-    if result.compiles == 0 and path.exists():  # trained before: only read this time
-        return config.load_json(Trained, path)
     if hosts.is_first():
         config.save_json(path, trained)
     return trained

@@ -43,6 +43,7 @@ def _pairs(tree: Any) -> Any:
     return jax.tree.map(_pair, tree)
 
 
+@jax.jit  # traced once for all leaves of a shape: parameters, EMA and moments have the same
 def _pair(leaf: Array) -> Array:
     words = _words(leaf)
     place = jnp.zeros(words.shape, jnp.uint32)
