@@ -21,17 +21,16 @@ import numpy as np
 import tqdm
 
 from data_pipelines import shards
-from sora_jax import config, files, media, sheets
+from sora_jax import config, files
 from sora_jax.arrays import Params
 from sora_jax.cli import kept_vae, progress, sources
 from sora_jax.cli.experiment import DataConfig, ExperimentConfig
+from sora_jax.cli.samples import write_samples
 from sora_jax.data import index, records
 from sora_jax.data.mixture import Shards
 from sora_jax.errors import UsageError
 from sora_jax.export.bundle import Bundle, write_bundle
-from sora_jax.generate import request
 from sora_jax.generate.engine import Engine
-from sora_jax.generate.t2v import generate
 from sora_jax.models.network import LatentStats, ModelConfig
 from sora_jax.models.text.tokenizer import Tokenizer
 from sora_jax.precompute import latents as precompute
@@ -309,22 +308,6 @@ def _rows(
     rows = packed.batches(run.workdir, report=report)
     fixed = probes.batches(run.workdir)
     return rows, first_batches(fixed, probes.plan.epoch_start(1), size)
-
-
-def write_samples(directory: Path, engine: Engine, prompts: list[str]) -> dict[str, Path]:
-    """One mp4 for each prompt (its number is its seed) and a contact sheet of all."""
-    settings = engine.bundle.sampling
-    wanted = [request.make_request(text, seed=i) for i, text in enumerate(prompts)]
-    videos = generate(engine, wanted, settings)
-    with files.disk_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-    paths = {}
-    for i, video in enumerate(videos):
-        paths[f"sample_{i}"] = directory / f"{i}.mp4"
-        upscale = max(1, 256 // video.shape[1])
-        media.write_video(paths[f"sample_{i}"], video, settings.fps, upscale=upscale)
-    media.write_png(directory / "contact_sheet.png", sheets.contact_sheet(list(videos), prompts))
-    return paths
 
 
 # ---- shared
