@@ -1,17 +1,22 @@
 """Autoencoders that differ in how they see time and space, trained for the same time on one core.
 
-    taskset -c 1 python -m benchmarks.vae_architectures SHARDS OUT.jsonl NAME[,NAME] SEED[,SEED]
+    python -m benchmarks.vae_architectures [--seconds 60] [--names folded,patch2] [--seeds 0,1,2]
 
-Appends to OUT.jsonl the PSNR on held-out clips after SECONDS of training (compiling apart), the
-steps that were made, parameters, and the FLOPs of decoding one frame. Clips are crops of 64x64, 16
-frames; every sixth shot is held out. All start at the linear codec of 16 channels.
+Needs the clips of `make data-film`. Trains on crops of 64x64, 16 frames; every sixth shot is held
+out. All start at the linear codec of 16 channels, and each has the same seconds of CPU time on a
+core of its own, compiling apart. Writes runs/vae_architectures/results.jsonl, a line a run. Runs
+that stand there are not done again: the same command goes on after a stop. Prints the table.
 """
 
+import argparse
 import dataclasses
 import json
 import math
+import os
+import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +29,6 @@ from flax import nnx
 from sora_jax.arrays import Array
 from sora_jax.data import loader, records
 from sora_jax.data.records import Columns
-from sora_jax.export.bundle import flatten
 from sora_jax.models import network
 from sora_jax.models.layers import Conv, Dense, rms_norm
 from sora_jax.models.vae import linear
@@ -35,8 +39,9 @@ from sora_jax.train import runner
 from sora_jax.train.loop import LoopConfig
 from sora_jax.train.optimizer import OptimizerConfig
 
-SECONDS, BATCH, SIZE, FRAMES = 60.0, 2, 64, 16
+BATCH, SIZE, FRAMES = 2, 64, 16
 CHANNELS, SPATIAL, K = 16, 8, 4
+CLIPS, RESULTS = "clips.npz", "results.jsonl"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,6 +64,7 @@ class Candidate:
 
 CANDIDATES = {
     "folded": Candidate(),
+    "folded_two_blocks": Candidate(blocks=2),
     "folded_narrow": Candidate(widths=(64, 128)),
     "factorised": Candidate(mixing="factorised", widths=(64, 192)),
     "full": Candidate(mixing="full", widths=(48, 192)),
@@ -257,8 +263,10 @@ def decibels(mse: float) -> float:
     return float(10 * np.log10(4 / mse))
 
 
-def run(name: str, seed: int, train: np.ndarray, heldout: np.ndarray) -> tuple[dict, Any]:
-    """Train one candidate and measure it: figures and parameters."""
+def run(
+    name: str, seed: int, train: np.ndarray, heldout: np.ndarray, seconds: float
+) -> dict[str, Any]:
+    """Train one candidate and measure it."""
     cfg = CANDIDATES[name]
     folded = np.asarray(fold(jnp.asarray(as_float(train[:512])), SPATIAL))
     codec = linear.fit(folded, CHANNELS)
@@ -291,8 +299,8 @@ def run(name: str, seed: int, train: np.ndarray, heldout: np.ndarray) -> tuple[d
     step = built.step_fn.lower(state, batch, 0.0).compile()
     state, metrics = step(state, batch, 0.0)
     jax.block_until_ready(metrics)
-    began, steps = time.perf_counter(), 1
-    while (progress := (time.perf_counter() - began) / SECONDS) < 1:
+    began, steps = time.process_time(), 1
+    while (progress := (time.process_time() - began) / seconds) < 1:
         state, metrics = step(state, meshes.put_batch(mesh, next(batches)), progress)
         steps += 1
     params = jax.device_get(state.ema)
@@ -319,27 +327,69 @@ def run(name: str, seed: int, train: np.ndarray, heldout: np.ndarray) -> tuple[d
         "steps": steps,
         "params": sum(leaf.size for leaf in jax.tree.leaves(params)),
         "decode_mflop_a_frame": cost["flops"] / FRAMES / 1e6,
-        "seconds": SECONDS,
-        "finite": bool(np.isfinite(float(metrics["loss"]))),
-    }, params
+        "seconds": seconds,
+    }
 
 
 def main() -> int:
-    shards, out, names, seeds = sys.argv[1:]
-    cache = Path(out).with_suffix(".npz")
-    if not cache.exists():
-        train, heldout = clips(Path(shards))
-        np.savez(cache, train=train, heldout=heldout)
-    stored = np.load(cache)
-    train, heldout = stored["train"], stored["heldout"]
-    for seed in map(int, seeds.split(",")):
-        for name in names.split(","):
-            figures, params = run(name, seed, train, heldout)
-            np.savez(cache.with_suffix(f".{name}.{seed}.npz"), **flatten(params))
-            with Path(out).open("a") as file:
-                file.write(json.dumps(figures) + "\n")
-            print(json.dumps(figures), flush=True)
-    return 0
+    """Deal all runs out to the cores, or be the one that works on a core."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shards", type=Path, default=Path("runs/data_film/pipeline/shards"))
+    parser.add_argument("--out", type=Path, default=Path("runs/vae_architectures"))
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--names", default=",".join(CANDIDATES))
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--core", type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    wanted = [(n, int(s)) for s in args.seeds.split(",") for n in args.names.split(",")]
+    cores = sorted(os.sched_getaffinity(0))
+    if args.core is not None:
+        work(args, wanted[cores.index(args.core) :: len(cores)], args.core)
+        return 0
+    if not (args.out / CLIPS).exists():
+        train, heldout = clips(args.shards)
+        np.savez(args.out / CLIPS, train=train, heldout=heldout)
+    again = [sys.executable, "-m", "benchmarks.vae_architectures", *sys.argv[1:]]
+    workers = [subprocess.Popen([*again, "--core", str(core)]) for core in cores]
+    failed = any([worker.wait() for worker in workers])
+    print(table(read(args.out)))
+    return int(failed)
+
+
+def work(args: argparse.Namespace, wanted: list[tuple[str, int]], core: int) -> None:
+    """Do what of `wanted` is not done, on one core."""
+    os.sched_setaffinity(0, {core})
+    stored = np.load(args.out / CLIPS)
+    done = {(f["name"], f["seed"]) for f in read(args.out) if f["seconds"] == args.seconds}
+    for name, seed in wanted:
+        if (name, seed) not in done:
+            figures = run(name, seed, stored["train"], stored["heldout"], args.seconds)
+            line = json.dumps(figures)
+            with (args.out / RESULTS).open("a") as file:
+                file.write(line + "\n")
+            print(line, flush=True)
+
+
+def read(out: Path) -> list[dict[str, Any]]:
+    path = out / RESULTS
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def table(results: Iterable[dict[str, Any]]) -> str:
+    """Mean over seeds, with the largest and the smallest of them."""
+    lines = ["name               dB over linear (least, most)   steps  M params  MFLOP a frame"]
+    grouped: dict[str, list[dict[str, Any]]] = {}
+    for figures in results:
+        grouped.setdefault(figures["name"], []).append(figures)
+    for name, runs in grouped.items():
+        gains = [f["psnr"] - f["linear_psnr"] for f in runs]
+        steps, size, cost = (
+            np.mean([f[key] for f in runs]) for key in ("steps", "params", "decode_mflop_a_frame")
+        )
+        spread = f"{np.mean(gains):+.3f} ({min(gains):+.3f}, {max(gains):+.3f}) of {len(gains)}"
+        lines.append(f"{name:<18} {spread}  {steps:8.0f}  {size / 1e6:8.2f}  {cost:8.1f}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
