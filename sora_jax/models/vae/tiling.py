@@ -101,9 +101,9 @@ def _tiled(
     size = (*first.shape[:2], units[1] * grid[0], units[1] * grid[1], first.shape[4])
     order = list(itertools.product(*(range(len(starts)) for starts in places)))
     items = (
-        jnp.array([(places[0][i], places[1][j]) for i, j in order], jnp.int32),
-        jnp.stack([weights[0][i] for i, _ in order]),
-        jnp.stack([weights[1][j] for _, j in order]),
+        jnp.asarray(np.array([(places[0][i], places[1][j]) for i, j in order], np.int32)),
+        jnp.asarray(np.stack([weights[0][i] for i, _ in order])),
+        jnp.asarray(np.stack([weights[1][j] for _, j in order])),
     )
     return jax.lax.scan(add, jnp.zeros(size, first.dtype), items)[0]
 
