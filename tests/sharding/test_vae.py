@@ -17,8 +17,8 @@ from sora_jax.models.vae.vae import VAE, VAEConfig
 from sora_jax.sharding import mesh as meshes
 from sora_jax.train import runner, vae_run
 from sora_jax.train.loop import LoopConfig
-from sora_jax.train.objectives import VAELossConfig
 from sora_jax.train.optimizer import OptimizerConfig
+from sora_jax.train.vae_objective import VAELossConfig
 from tests.sharding.steps import FAST_COMPILE
 from tests.train.helpers import one_device
 
