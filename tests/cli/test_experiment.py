@@ -23,7 +23,11 @@ def test_contradictions_are_named(changes, words):
         assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "toyworld", "videos", "toyworld:smoke"])
+EXPERIMENTS = ["quickstart", "toyworld", "videos", "toyworld:smoke"]
+EXPERIMENTS += ["vae/f8t4c16", "experiments/vae/f16t4c48.py", "vae/f16t4c48:smoke"]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_experiments_resolve(name):
     assert config.resolve(ExperimentConfig, config.load(name, {})).name
 
