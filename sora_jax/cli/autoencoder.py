@@ -87,7 +87,10 @@ def prove(run: pipeline.Run, trained: TrainedVAE, *, command: str) -> dict[str, 
     ledger = goodput.Ledger(run.workdir / goodput.FILE)
     ledger.enter("evaluate")
     with run.timed("eval"):
-        found = vae_suite.judge(bundle, form, str(run.workdir / "data"), run.cfg.eval.samples)
+        data = str(run.workdir / "data")
+        found, notes = vae_suite.judge(bundle, form, data, run.cfg.eval.samples)
+    for note in notes:
+        print(note, file=sys.stderr)
     ledger.write()
     spent = goodput.summarise(run.workdir)
     if spent:

@@ -54,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WxH",
         help="pixels that clips are brought to (those of the model's training)",
     )
+    group.add_argument(
+        "--lpips",
+        metavar="FILE",
+        help="weights of LPIPS-VGG (safetensors or npz), for that distance too; without it the "
+        "suite uses EfficientNet-lite0 alone, if the extra `data` is installed",
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -73,10 +79,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if out is not None and out.suffix != ".json":
             raise UsageError(f"-o {out} is for the figures; name it {out.stem}.json")
         return judge_vae(args, out)
-    if args.data or args.size:
-        raise UsageError(
-            "--data and --size are for --suite vae; the other suites draw their scenes"
-        )
+    if args.data or args.size or args.lpips:
+        raise UsageError("--data, --size and --lpips are for --suite vae; others draw their scenes")
     bundle = open_model(args.model)
     sampling = bundle.sampling
     level = find_level(sampling.size, sampling.num_frames, sampling.fps)
@@ -108,16 +112,18 @@ def judge_vae(args: argparse.Namespace, out: Path | None) -> dict[str, Any]:
         fps=bundle.clips.fps,
     )
     source = args.data or vae_suite.own_clips(args.model)
-    found = vae_suite.judge(bundle, form, source, args.n or vae_suite.CLIPS)
+    n = args.n or vae_suite.CLIPS
+    found, notes = vae_suite.judge(bundle, form, source, n, lpips=args.lpips)
     facts: dict[str, Any] = {"model": str(bundle.path), "model_digest": bundle.digest}
     result = facts | found.figures
     if out is None:
-        facts["notes"] = ["name -o OUT.json to get OUT.html and the contact sheet OUT.png too"]
+        notes.append("name -o OUT.json to get OUT.html and the contact sheet OUT.png too")
     else:
         words = ["sora-jax", "evaluate", args.model, "--suite", "vae", "--n", str(args.n)]
         words = words if args.n else words[:-2]
         words += ["--data", args.data] if args.data else []
         words += ["--size", f"{args.size[1]}x{args.size[0]}"] if args.size else []
+        words += ["--lpips", args.lpips] if args.lpips else []
         run = Path(args.model) if (Path(args.model) / "bundle").is_dir() else None
         result = vae_report.write(out, result, found.examples, command=shlex.join(words), run=run)
         facts |= {
@@ -125,6 +131,7 @@ def judge_vae(args: argparse.Namespace, out: Path | None) -> dict[str, Any]:
             "report": str(out.with_suffix(".html")),
             "contact_sheet": str(out.with_suffix(".png")),
         }
+    facts["notes"] = notes
     return result | facts if args.json else summarise(found.figures) | facts
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from data_pipelines import conform, folder
 from data_pipelines.toyworld.records import make_record
-from sora_jax.cli import progress, sources
+from sora_jax.cli import progress, sources, vae_features
 from sora_jax.data import index, records
 from sora_jax.data.scene import find_level
 from sora_jax.data.schema import VideoRecord
@@ -24,11 +24,19 @@ MAX_PIXELS = 2**29  # of the clips that are judged, which are held in memory
 TRAIN, HELDOUT = "train", "heldout"
 
 
-def judge(bundle: VAEBundle, form: folder.ClipFormat, source: str, n: int) -> Evaluation:
+def judge(
+    bundle: VAEBundle,
+    form: folder.ClipFormat,
+    source: str,
+    n: int,
+    *,
+    lpips: str | None = None,
+) -> tuple[Evaluation, list[str]]:
     """Figures of `n` held-out clips of a source (as `data.source`), or of as many as it has.
 
     The linear codec is fitted on clips of the split `train`; where there are none, on those that
-    are judged, which flatters it.
+    are judged, which flatters it. `lpips` is a file of LPIPS-VGG's weights. The notes say what is
+    not measured.
     """
     check_size(bundle.vae, form.size)
     if n * form.num_frames * form.size[0] * form.size[1] > MAX_PIXELS:
@@ -36,6 +44,7 @@ def judge(bundle: VAEBundle, form: folder.ClipFormat, source: str, n: int) -> Ev
             f"{n} clips of {form.num_frames} frames of {form.size[1]}x{form.size[0]} are more than "
             f"{MAX_PIXELS} pixels; lower --n"
         )
+    features, notes = vae_features.find(form.size, lpips)
     with progress.stages("judging") as tell:
         splits = _splits(source, form)
         name = HELDOUT if HELDOUT in splits else TRAIN
@@ -45,7 +54,7 @@ def judge(bundle: VAEBundle, form: folder.ClipFormat, source: str, n: int) -> Ev
         fitted = [
             records.decode(r) for r in _counted(itertools.islice(train, limit), limit, "fit", tell)
         ]
-        found = evaluate_vae(Codec.of(bundle), clips, progress=tell)
+        found = evaluate_vae(Codec.of(bundle), clips, features=features, progress=tell)
     codec = vae_run.linear_codec(bundle.vae, np.stack(fitted) if fitted else clips.videos)
     found.figures["vae"] |= {
         "linear_psnr": vae_run.linear_psnr(bundle.vae, codec, clips.videos),
@@ -53,7 +62,7 @@ def judge(bundle: VAEBundle, form: folder.ClipFormat, source: str, n: int) -> Ev
         "compression": bundle.vae.patch_values / bundle.vae.channels,
         "params": count_params(bundle.params),
     }
-    return found
+    return found, notes
 
 
 def own_clips(model: str | Path) -> str:

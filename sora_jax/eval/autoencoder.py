@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -32,13 +32,13 @@ class Coder(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Features:
-    """A frozen network that sees what pixels do not say."""
+    """A frozen network that sees what pixels do not say; figures are called by its name."""
 
     name: str
     distance: Callable[[Videos, Videos], NDArray[np.floating]]
     """A number for each pair of clips, 0 for equal ones."""
-    pooled: Callable[[Videos], NDArray[np.floating]]
-    """A vector for each frame of each clip: (N T) D."""
+    pooled: Callable[[Videos], NDArray[np.floating]] | None = None
+    """A vector for each frame of each clip, (N T) D, for a Frechet distance."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,22 +73,22 @@ def evaluate_vae(
     codec: Coder,
     clips: PinnedClips,
     *,
-    features: Features | None = None,
+    features: Sequence[Features] = (),
     progress: Progress | None = None,
 ) -> Evaluation:
     """Figures of the clips, their latents and their reconstructions, and examples to look at.
 
-    The figures hold `clips`, `vae` (PSNR, SSIM, temporal error, sharpness), `latents` and, with
-    `features`, `perceptual` and `frechet`.
+    The figures hold `clips`, `vae` (PSNR, SSIM, temporal error, sharpness), `latents` and, by the
+    names of `features`, `perceptual` and `frechet`.
     """
-    rebuilt, latents, distances, pooled = [], [], [], []
+    rebuilt, latents = [], []
+    seen = {each.name: _Seen(each) for each in features}
     for start in range(0, len(clips.videos), BATCH):
         videos = clips.videos[start : start + BATCH]
         latents.append(codec.encode(videos))
         rebuilt.append(codec.decode(latents[-1]))
-        if features is not None:
-            distances.append(features.distance(videos, rebuilt[-1]))
-            pooled.append((features.pooled(videos), features.pooled(rebuilt[-1])))
+        for eyes in seen.values():
+            eyes.look(videos, rebuilt[-1])
         if progress is not None:
             progress("reconstruct", min(start + BATCH, len(clips.videos)), len(clips.videos))
     result = np.concatenate(rebuilt)
@@ -96,19 +96,9 @@ def evaluate_vae(
         "clips": clips.describe(),
         "vae": _compare(clips.videos, result),
         "latents": latent_figures(np.concatenate(latents)),
+        "perceptual": {name: eyes.distance() for name, eyes in seen.items()},
+        "frechet": {name: eyes.frechet() for name, eyes in seen.items() if eyes.has_frechet},
     }
-    if features is not None:
-        real, made = (np.concatenate(parts) for parts in zip(*pooled, strict=True))
-        each = np.concatenate(distances)
-        figures |= {
-            "perceptual": {"features": features.name, "distance": float(each.mean())},
-            "frechet": {
-                "features": features.name,
-                "frames": len(real),
-                "dims": real.shape[1],
-                "distance": frechet_distance(real, made),
-            },
-        }
     return Evaluation(
         figures=figures,
         examples=show_reconstructions(clips.ids, clips.videos, result, count=SHOWN),
@@ -155,11 +145,34 @@ def summarise(figures: dict[str, Any]) -> dict[str, str]:
         lines["linear codec"] = f"{vae['linear_psnr']:.2f} dB at the same compression"
     if "compression" in vae:
         lines["compression"] = f"{vae['compression']:.4g} values to 1"
-    if "perceptual" in figures:
-        name = figures["perceptual"]["features"]
-        lines["perceptual"] = f"{figures['perceptual']['distance']:.4f} ({name})"
-        lines["frechet"] = f"{figures['frechet']['distance']:.4f} ({name}, frames)"
+    for kind in ("perceptual", "frechet"):
+        for name, value in figures[kind].items():
+            distance = value["distance"] if isinstance(value, dict) else value
+            lines[f"{kind}, {name}"] = f"{distance:.4f}"
     return lines
+
+
+class _Seen:
+    """What one network saw of all clips."""
+
+    def __init__(self, features: Features):
+        self._features = features
+        self._distances: list[NDArray] = []
+        self._pooled: list[tuple[NDArray, NDArray]] = []
+        self.has_frechet = features.pooled is not None
+
+    def look(self, source: Videos, rebuilt: Videos) -> None:
+        self._distances.append(self._features.distance(source, rebuilt))
+        if self._features.pooled is not None:
+            self._pooled.append((self._features.pooled(source), self._features.pooled(rebuilt)))
+
+    def distance(self) -> float:
+        return float(np.concatenate(self._distances).mean())
+
+    def frechet(self) -> dict[str, Any]:
+        real, made = (np.concatenate(parts) for parts in zip(*self._pooled, strict=True))
+        distance = frechet_distance(real, made)
+        return {"distance": distance, "frames": len(real), "dims": real.shape[1]}
 
 
 def _compare(source: Videos, rebuilt: Videos) -> dict[str, Any]:

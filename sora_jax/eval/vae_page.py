@@ -63,20 +63,11 @@ def _figures(report: Mapping[str, Any]) -> str:
         for name, (title, form, words) in ROWS.items()
         if report["vae"].get(name) is not None
     ]
-    if "perceptual" in report:
-        near, far = report["perceptual"], report["frechet"]
-        rows += [
-            (
-                "perceptual distance",
-                f"{near['distance']:.4f}",
-                f"in features of {near['features']}",
-            ),
-            (
-                "Frechet distance",
-                f"{far['distance']:.4f}",
-                f"{far['frames']} frames, {far['dims']} features of {far['features']}",
-            ),
-        ]
+    for name, distance in report["perceptual"].items():
+        rows.append(("perceptual distance", f"{distance:.4f}", f"features of {name}"))
+    for name, far in report["frechet"].items():
+        words = f"{far['frames']} frames, {far['dims']} features of {name}"
+        rows.append(("Frechet distance", f"{far['distance']:.4f}", words))
     lines = "".join(
         f'<tr><th scope="row">{html.escape(title)}</th><td class="number">{value}</td>'
         f'<td class="soft">{html.escape(words)}</td></tr>'

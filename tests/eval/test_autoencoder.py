@@ -134,13 +134,14 @@ def test_figures_of_a_codec_whose_error_is_known():
         distance=lambda a, b: np.abs(a.mean((1, 2, 3, 4)) - b.mean((1, 2, 3, 4))),
         pooled=lambda videos: videos.mean((2, 3)).reshape(-1, 3),
     )
-    found = evaluate_vae(Shifted(5), judged, features=features).figures
+    found = evaluate_vae(Shifted(5), judged, features=[features]).figures
     assert found["vae"]["psnr"] == pytest.approx(20 * np.log10(255 / 5))
     assert found["vae"]["flicker"] == 0 and found["vae"]["gradient_energy"] == pytest.approx(1)
-    assert found["perceptual"] == {"features": "brightness", "distance": pytest.approx(5)}
+    assert found["perceptual"] == {"brightness": pytest.approx(5)}
     # The means of three colours are 5 higher, the spreads the same.
-    assert found["frechet"]["distance"] == pytest.approx(75, rel=1e-3)
-    assert found["frechet"]["frames"] == 24 and found["latents"]["channels"] == 5
+    far = found["frechet"]["brightness"]
+    assert far == {"distance": pytest.approx(75, rel=1e-3), "frames": 24, "dims": 3}
+    assert found["latents"]["channels"] == 5
 
 
 def test_nothing_is_called_what_it_is_not():
