@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import os
 import tempfile
 from collections.abc import Iterator
@@ -21,13 +22,23 @@ def check_folder(path: str | Path) -> Path:
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write a whole file or nothing: a temporary file beside it, then a rename."""
+    """Write a whole file or nothing."""
+    with writing(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[io.BufferedRandom]:
+    """A file to write, piece by piece, which is whole or not at all.
+
+    It is a temporary file beside `path`, renamed when the block ends well and removed otherwise.
+    """
     path = check_folder(path)
     with disk_errors(path):
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
+            with os.fdopen(handle, "w+b") as file:
+                yield file
             # mkstemp makes files only the owner can read; use what the umask would have given.
             umask = os.umask(0)
             os.umask(umask)

@@ -10,7 +10,6 @@ import dataclasses
 import io
 import math
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from sora_jax import files
+from sora_jax import files, mp4
 from sora_jax.errors import LimitError, UsageError
 
 Frame = NDArray[np.uint8]  # H W 3
@@ -39,7 +38,6 @@ _NOT_VIDEO = {
     b"http://": "an address",
     b"https://": "an address",
 }
-_SMPTE170M = 6  # BT.601 in the numbering of ITU-T H.273
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,25 +132,8 @@ def encode_mp4(
     frames = check_frames(frames)
     if upscale != 1:
         frames = frames.repeat(upscale, axis=1).repeat(upscale, axis=2)
-    height, width = frames.shape[1:3]
-    if pixel_format == "yuv420p" and (height % 2 or width % 2):
-        raise UsageError(f"size {width}x{height} is odd; mp4 (yuv420p) needs even width and height")
     target = io.BytesIO()
-    reformatter = VideoReformatter()
-    with av.open(target, "w", format="mp4") as container:
-        rate = Fraction(fps).limit_denominator(1001)
-        options = {"crf": str(crf), "preset": "veryfast"}
-        stream = container.add_stream("libx264", rate=rate, options=options)
-        stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
-        codec = stream.codec_context
-        codec.thread_count = 1 if height * width <= 256 * 256 else 4  # the bytes depend on it
-        codec.colorspace = codec.color_primaries = codec.color_trc = _SMPTE170M
-        codec.color_range = 1
-        for frame in frames:
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            picture = reformatter.reformat(picture, format=pixel_format)
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode(None))
+    mp4.encode_frames(target, frames, frames.shape[1:3], fps, crf=crf, pixel_format=pixel_format)
     return target.getvalue()
 
 

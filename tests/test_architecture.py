@@ -17,12 +17,14 @@ PACKAGES = ("sora_jax", "data_pipelines", "experiments", "launch", "benchmarks")
 FOUNDATION = {"sora_jax.arrays", "sora_jax.errors"}
 PURE = FOUNDATION | {"sora_jax.canvas"}
 FILES = FOUNDATION | {"sora_jax.files", "sora_jax.config", "sora_jax.media", "sora_jax.sheets"}
+FILES |= {"sora_jax.mp4"}
 ARROWS: dict[str, set[str]] = {
     "sora_jax.arrays": set(),
     "sora_jax.errors": set(),
     "sora_jax.files": {"sora_jax.errors"},
     "sora_jax.config": {"sora_jax.errors", "sora_jax.files"},
-    "sora_jax.media": {"sora_jax.errors", "sora_jax.files"},
+    "sora_jax.mp4": {"sora_jax.errors"},
+    "sora_jax.media": {"sora_jax.errors", "sora_jax.files", "sora_jax.mp4"},
     "sora_jax.sheets": {"sora_jax.errors", "sora_jax.media"},
     "sora_jax.canvas": FOUNDATION,
     "sora_jax.diffusion": PURE,

@@ -24,6 +24,39 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_model_and(parser: argparse.ArgumentParser, metavar: str, help: str) -> None:
+    """MODEL, which may be left out, and one file; `split_model` gives both."""
+    parser.add_argument(
+        "words",
+        nargs="+",
+        metavar=f"[MODEL] {metavar}",
+        help=f"{metavar}: {help}. MODEL: a run directory, an exported bundle, or toyworld, which "
+        "comes with the package and is meant where none is named",
+    )
+    parser.usage = f"%(prog)s [MODEL] {metavar} -o OUT [options]"
+
+
+def split_model(args: argparse.Namespace) -> tuple[str, str]:
+    """Model and file of `add_model_and`."""
+    if len(args.words) > 2:
+        raise UsageError(
+            f"{args.verb} takes a model and one file, and there is {args.words[2]!r}; see "
+            f"`sora-jax {args.verb} --help`"
+        )
+    return ("toyworld", *args.words)[-2:]
+
+
+def add_tile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tile",
+        type=int,
+        default=0,
+        metavar="N",
+        help="do pictures in tiles of N pixels, blended, where a whole one does not fit in memory "
+        "(whole pictures)",
+    )
+
+
 def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",

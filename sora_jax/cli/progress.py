@@ -16,6 +16,24 @@ def bar(title: str, total: int | None, unit: str = "clip") -> tqdm.tqdm:
 
 
 @contextlib.contextmanager
+def counted(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for one thing whose total is learned on the way: told (done, total; 0 if not known).
+
+    It appears with the first that is done, so that a mistake is the only line.
+    """
+    with contextlib.ExitStack() as stack:
+        shown: list[tqdm.tqdm] = []
+
+        def progress(done: int, total: int) -> None:
+            if not shown:
+                shown.append(stack.enter_context(bar(title, total or None, unit)))
+            shown[0].total = max(total, done) if total else None
+            shown[0].update(done - shown[0].n)
+
+        yield progress
+
+
+@contextlib.contextmanager
 def stages(title: str, unit: str = "clip") -> Iterator[Progress]:
     """A bar for work of several stages, each with its own title and total."""
     with bar(title, None, unit) as shown:

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from sora_jax.studio import boards, edits, facade, record
+    from sora_jax.studio import boards, edits, facade, latents, record
 
-    del boards, edits, facade  # that their tools are known
+    del boards, edits, facade, latents  # that their tools are known
     return record.replay(args.record, args.out)

@@ -12,11 +12,12 @@ import jax
 
 from sora_jax import files
 from sora_jax.errors import RunError, UsageError
-from sora_jax.export.bundle import open_model
+from sora_jax.export.bundle import open_vae
 
 type Tool = Callable[..., dict[str, Any]]
 
 TOOLS: dict[str, Tool] = {}  # by the name of the verb
+_NOT_SAID = ("out", "progress")
 _PATHS = ("model", "source", "image", "first", "second", "mask", "board")
 
 
@@ -56,7 +57,7 @@ def replay(record: str | Path, out: str | Path) -> dict[str, Any]:
     for name, digest in content["inputs"].items():
         if not Path(name).is_file() or file_digest(name) != digest:
             raise UsageError(f"{name} is not the file that it was when {path.name} was written")
-    if open_model(arguments["model"]).digest != content["result"]["model_digest"]:
+    if open_vae(arguments["model"]).digest != content["result"]["model_digest"]:
         raise UsageError(
             f"{arguments['model']} is not the model that it was when {path.name} was written"
         )
@@ -82,7 +83,8 @@ def _arguments(function: Tool, args: tuple, kwargs: dict[str, Any]) -> dict[str,
     bound = inspect.signature(function).bind(*args, **kwargs).arguments
     flat = {name: value for name, value in bound.items() if name != "wishes"}
     flat |= bound.get("wishes", {})
-    flat = {name: value for name, value in flat.items() if value is not None and name != "out"}
+    unsaid = [name for name, value in flat.items() if value is None or name in _NOT_SAID]
+    flat = {name: value for name, value in flat.items() if name not in unsaid}
     for name in _PATHS:
         if name in flat and Path(flat[name]).exists():
             flat[name] = str(Path(flat[name]).resolve())
