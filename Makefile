@@ -9,13 +9,17 @@ UV ?= uv
 BUDGET := $(if $(MINUTES),--minutes $(MINUTES))
 PYTEST := $(VENV)/python -m pytest -q -p no:cacheprovider
 
-.PHONY: help setup quickstart toyworld tools data-film beam plan test slow chaos soak bench-cpu lint lock
+TORCH := runs/bench_cpu/torch
+TORCH_PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3))
+
+.PHONY: help setup quickstart toyworld tools data-film vae-film beam plan test slow chaos soak bench-cpu lint lock
 
 help:
 	@echo "make quickstart   set up, train on the small toy world, write report.html (MINUTES=N)"
 	@echo "make tools        judge the editing tools of the embedded model: runs/tools/"
 	@echo "make toyworld     the long proof on the full toy world (MINUTES=N); goes on after a stop"
 	@echo "make data-film    a film and other clips to shards, with figures in runs/data_film"
+	@echo "make vae-film     an autoencoder on that film, half an hour; runs/vae_film/report.json"
 	@echo "make beam         .venv-beam with Apache Beam, and its tests"
 	@echo "make test         set up and run the tests; 'make slow' runs the long ones"
 	@echo "make chaos        kills, damaged checkpoints, hangs, a soak (SOAK=minutes); runs/chaos/"
@@ -43,6 +47,11 @@ data-film:
 	@launch/setup.sh requirements-data.lock
 	JAX_PLATFORMS=cpu $(VENV)/python -m benchmarks.data_film
 
+# An autoencoder on the film: trained for half an hour, against the linear codec and PyTorch.
+vae-film: $(TORCH)/done
+	@launch/setup.sh requirements-data.lock
+	JAX_PLATFORMS=cpu $(VENV)/python -m benchmarks.vae_film --torch $(TORCH)/bin/python
+
 beam:
 	@VENV=.venv-beam LOCK=requirements-beam.lock launch/setup.sh
 	.venv-beam/bin/python -m pytest -q -p no:cacheprovider --noconftest \
@@ -68,9 +77,6 @@ lint: setup
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
-
-TORCH := runs/bench_cpu/torch
-TORCH_PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3))
 
 # PyTorch lives in an environment of its own; nothing else here needs it.
 $(TORCH)/done:
