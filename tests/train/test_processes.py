@@ -45,7 +45,7 @@ def digests(workdir):
 def losses(workdir):
     """Of each step; a resumed run repeats some, and the last line of a step counts."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    by_step = {line["step"]: line["loss"] for line in lines}
+    by_step = {line["step"]: line["loss"] for line in lines if "loss" in line}
     return [by_step[step] for step in range(1, STEPS + 1)]
 
 
