@@ -1,6 +1,5 @@
 """A video to latents and back, with the autoencoder of a model: any length, in constant memory."""
 
-import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator
@@ -147,8 +146,7 @@ class _Video:
         self._source, self._unit, self._pad = source, bundle.vae.spatial, pad
         info = media.probe(source)
         self.fps, self.stated = info.fps, info.num_frames
-        with contextlib.closing(media.stream_frames(source)) as frames:
-            first = next(frames)  # the header may lie on its side
+        first = next(media.stream_frames(source))  # the header may lie on its side
         self.size = first.shape[0], first.shape[1]
         self.num_frames = 0
         self.notes: list[str] = []

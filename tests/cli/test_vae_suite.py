@@ -13,6 +13,7 @@ from sora_jax import media
 from sora_jax.cli import main as cli
 from sora_jax.cli import vae_features
 from sora_jax.data import records
+from sora_jax.train import vae_run
 from tests.data_pipelines.test_folder import write_clip
 from tests.tiny_model import tiny_parts, write_tiny
 
@@ -49,7 +50,10 @@ def run(capsys, *argv):
     return code, json.loads(out), err
 
 
-def test_the_toy_world_is_judged_by_default_and_the_same_clips_again(capsys, tmp_path, model):
+def test_the_toy_world_is_judged_by_default_and_the_same_clips_again(
+    capsys, tmp_path, model, monkeypatch
+):
+    monkeypatch.setattr(vae_run, "LINEAR_CLIPS", 32)
     found = []
     for name in ("a", "b"):
         words = ["evaluate", model, "--suite", "vae", "--n", "3", "-o", tmp_path / f"{name}.json"]
@@ -63,7 +67,7 @@ def test_the_toy_world_is_judged_by_default_and_the_same_clips_again(capsys, tmp
     assert found[0]["vae"] == found[1]["vae"] and clips == found[1]["clips"]
     # Random weights are worse than the linear codec, which was fitted on other clips.
     assert found[0]["vae"]["psnr"] < found[0]["vae"]["linear_psnr"]
-    assert found[0]["vae"]["linear_fitted_on"] == "512 clips of train"
+    assert found[0]["vae"]["linear_fitted_on"] == "32 clips of train"
 
 
 def test_a_folder_is_judged_without_captions(capsys, model, videos):
