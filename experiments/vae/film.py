@@ -21,7 +21,7 @@ def get_config(arg: str = "") -> ConfigDict:
     cfg.sampling.update(clips)
     cfg.vae.model.update(channels=16, deep_encoder=True, dtype="float32")
     cfg.vae.loss.update(l1=0.02, latent_noise=0.02, rough_share=0.0)
-    cfg.vae.loop.update(minutes=29.5, batch_size=4, log_every=50, eval_every=1000)
+    cfg.vae.loop.update(minutes=25.0, batch_size=4, log_every=50, eval_every=1000)
     cfg.vae.normalise = "channel"
     if arg == "smoke":
         base.shrink(cfg)
