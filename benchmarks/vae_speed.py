@@ -48,8 +48,9 @@ def measure(python: str, seconds: float = 10.0) -> dict[str, Any]:
     times: dict[str, list[float]] = {"sora_jax": [], "eager": [], "compile": []}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vae.npz"
-        arrays = {name: np.asarray(value) for name, value in flatten(params).items()}
-        np.savez(path, _video=video, _ours=ours, _sizes=(cfg.patch, cfg.codec_size), **arrays)
+        arrays: dict[str, Any] = {k: np.asarray(value) for k, value in flatten(params).items()}
+        arrays |= {"_video": video, "_ours": ours, "_sizes": (cfg.patch, cfg.codec_size)}
+        np.savez(path, **arrays)
         for _ in range(ROUNDS):
             times["sora_jax"].append(_seconds(there_and_back, (params, video), seconds))
             script = Path(__file__).with_name("vae_torch.py")

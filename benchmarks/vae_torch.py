@@ -76,7 +76,7 @@ class Pyramid(nn.Module):
         self.levels, self.resizes = nn.ModuleList(), nn.ModuleList()
         while str(len(self.levels)) in weights["levels"]:
             level = weights["levels"][str(len(self.levels))]
-            blocks = []
+            blocks: list[nn.Module] = []
             while str(len(blocks)) in level:
                 blocks.append(Block(level[str(len(blocks))]))
             if str(len(self.levels)) in weights["resizes"]:
@@ -144,7 +144,8 @@ def timed(function, video, seconds):
     with torch.inference_mode():
         out = function(video)
         function(video)
-        found, stop = [], time.perf_counter() + seconds
+        found: list[float] = []
+        stop = time.perf_counter() + seconds
         while time.perf_counter() < stop or len(found) < 5:
             start = time.perf_counter()
             function(video)
