@@ -18,6 +18,7 @@ from benchmarks import data_film
 from data_pipelines import local, real_clips, shards
 from data_pipelines.records import ClipRecord
 from sora_jax import media
+from sora_jax.data import records
 from sora_jax.data.schema import Caption, VideoRecord
 
 FILM = "bbb.mp4"
@@ -66,11 +67,19 @@ def prepare(directory: Path, tell: Any = lambda line: None) -> list[str]:
     return problems
 
 
-def deal(records: Sequence[ClipRecord]) -> tuple[list[ClipRecord], list[ClipRecord]]:
+def load(directory: Path, split: str, most: int | None = None) -> Videos:
+    """Clips of a split, N T H W 3; at most `most`, evenly spread over it."""
+    source = records.open_split(directory, split)
+    count = len(source) if most is None else min(most, len(source))
+    chosen = np.linspace(0, len(source) - 1, count).astype(int)
+    return np.stack([records.decode(source[int(i)]) for i in chosen])
+
+
+def deal(clips: Sequence[ClipRecord]) -> tuple[list[ClipRecord], list[ClipRecord]]:
     """Kept clips to train on and held out, shot by shot; pieces of one shot stay together."""
     train, heldout = [], []
     shot = 0
-    for record in sorted(records, key=lambda r: (r.source, r.span or (0.0, 0.0))):
+    for record in sorted(clips, key=lambda r: (r.source, r.span or (0.0, 0.0))):
         if record.source == FILM and record.cuts is not None and record.cuts[0] != "length":
             shot += 1
         if record.is_rejected or record.media is None:
@@ -91,7 +100,7 @@ def windows(record: ClipRecord, work: Path) -> Iterator[Videos]:
 
 
 def training_crops(
-    records: Sequence[ClipRecord], work: Path
+    clips: Sequence[ClipRecord], work: Path
 ) -> Iterator[tuple[ClipRecord, int, Videos]]:
     """Crops at random places: CROPS of each window as it is, CROPS of it at half the size.
 
@@ -99,7 +108,7 @@ def training_crops(
     """
     rng = np.random.default_rng(0)
     number = 0
-    for record in records:
+    for record in clips:
         for window in windows(record, work):
             for video in (window, shrunk(window)):
                 for _ in range(CROPS):

@@ -2,10 +2,11 @@
 
     python -m benchmarks.vae_architectures [--seconds 60] [--names folded,patch2] [--seeds 0,1,2]
 
-Needs the clips of `make data-film`. Trains on crops of 64x64, 16 frames; every sixth shot is held
-out. All start at the linear codec of 16 channels, and each has the same seconds of CPU time on a
-core of its own, compiling apart. Writes runs/vae_architectures/results.jsonl, a line a run. Runs
-that stand there are not done again: the same command goes on after a stop. Prints the table.
+Trains on the clips of `make vae-film` (`benchmarks/film_clips.py`), 64x64, 16 frames, whose shots
+are trained on or held out whole. All start at the linear codec of 16 channels, and each has the
+same seconds of CPU time on a core of its own, compiling apart. Writes
+runs/vae_architectures/results.jsonl, a line a run. Runs that stand there are not done again: the
+same command goes on after a stop. Prints the table.
 """
 
 import argparse
@@ -26,8 +27,9 @@ import numpy as np
 from einops import rearrange
 from flax import nnx
 
+from benchmarks import film_clips
 from sora_jax.arrays import Array
-from sora_jax.data import loader, records
+from sora_jax.data import loader
 from sora_jax.data.records import Columns
 from sora_jax.models import network
 from sora_jax.models.layers import Conv, Dense, rms_norm
@@ -237,24 +239,6 @@ class Autoencoder(nnx.Module):
         self.decoder = Decoder(cfg, rngs=rngs)
 
 
-def clips(shards: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Crops to train on and crops of other shots, uint8 N T H W 3."""
-    rng = np.random.default_rng(0)
-    splits = [records.open_split(shards, name) for name in ("train", "heldout")]
-    shots = sorted((s.ids[i], number, i) for number, s in enumerate(splits) for i in range(len(s)))
-    train: list[np.ndarray] = []
-    heldout: list[np.ndarray] = []
-    for place, (_, number, i) in enumerate(shots):
-        video = records.decode(splits[number][i])
-        for start in range(0, len(video) - FRAMES + 1, FRAMES):
-            for _ in range(2):
-                y, x = (rng.integers(0, side - SIZE + 1) for side in video.shape[1:3])
-                crop = video[start : start + FRAMES, y : y + SIZE, x : x + SIZE]
-                (heldout if place % 6 == 3 else train).append(crop)
-    chosen = rng.permutation(len(heldout))[:64]
-    return np.stack(train), np.stack(heldout)[chosen]
-
-
 def as_float(videos: np.ndarray) -> np.ndarray:
     return videos.astype(np.float32) / 127.5 - 1
 
@@ -334,7 +318,7 @@ def run(
 def main() -> int:
     """Deal all runs out to the cores, or be the one that works on a core."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shards", type=Path, default=Path("runs/data_film/pipeline/shards"))
+    parser.add_argument("--film", type=Path, default=Path("runs/vae_film"), help="its clips")
     parser.add_argument("--out", type=Path, default=Path("runs/vae_architectures"))
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--names", default=",".join(CANDIDATES))
@@ -348,7 +332,11 @@ def main() -> int:
         work(args, wanted[cores.index(args.core) :: len(cores)], args.core)
         return 0
     if not (args.out / CLIPS).exists():
-        train, heldout = clips(args.shards)
+        film_clips.prepare(args.film, lambda line: print(line, file=sys.stderr))
+        train, heldout = (
+            film_clips.load(args.film / "clips", split, most)
+            for split, most in (("train", None), ("heldout", 64))
+        )
         np.savez(args.out / CLIPS, train=train, heldout=heldout)
     again = [sys.executable, "-m", "benchmarks.vae_architectures", *sys.argv[1:]]
     workers = [subprocess.Popen([*again, "--core", str(core)]) for core in cores]

@@ -24,7 +24,6 @@ from numpy.typing import NDArray  # noqa: E402
 
 from benchmarks import film_clips, vae_speed  # noqa: E402
 from sora_jax import files, media, sheets  # noqa: E402
-from sora_jax.data import records  # noqa: E402
 from sora_jax.eval import reconstruction  # noqa: E402
 from sora_jax.eval.showcase import show_reconstructions  # noqa: E402
 from sora_jax.export.bundle import VAEBundle, open_vae  # noqa: E402
@@ -36,8 +35,8 @@ RUN = Path("runs/vae_film")
 MAX_MINUTES, MIN_GAIN = 30.0, 3.0
 TILE, TILED_SIZE, TILED_FRAMES = 64, 256, 8
 TILED_AT = 1440  # frame of the film at which the tiled clip begins
-SEAM = 1.05  # most of the error's slope at tile borders, over that elsewhere
-FITTED = 1024  # clips that a linear codec is fitted on
+SEAM = 1.05  # most of the slope at tile borders, over that elsewhere
+FITTED = 1024  # clips that a linear codec is fitted on, of all training clips of its scale
 BARS = {  # name: least, most
     "stream_max_abs_error": (None, 1e-5),
     "stream_memory_ratio": (None, 1.3),
@@ -99,15 +98,19 @@ def qualities(bundle: VAEBundle) -> dict[str, float]:
     A linear codec is fitted for each size, on the training clips of that scale.
     """
     codec = Codec.of(bundle)
-    crops = load(RUN / "clips", "train", limit=2 * film_clips.CROPS * FITTED)
-    each = film_clips.CROPS
-    scales = np.arange(len(crops)) // each % 2  # full scale and half, each CROPS in a row
-    heldout = {64: load(RUN / "clips", "heldout"), 128: load(RUN / "clips_128", "train")}
+    crops = film_clips.load(RUN / "clips", "train")
+    scales = np.arange(len(crops)) // film_clips.CROPS % 2  # full and half, each CROPS in a row
+    heldout = {
+        64: film_clips.load(RUN / "clips", "heldout"),
+        128: film_clips.load(RUN / "clips_128", "train"),
+    }
     found: dict[str, float] = {"compression": bundle.vae.patch_values / bundle.vae.channels}
     for size, videos in heldout.items():
         rebuilt = codec.decode(codec.encode(videos))
         found[f"psnr_{size}"] = reconstruction.psnr(videos, rebuilt)
-        best = linear_codec(crops[scales == (size == 64)][:FITTED], bundle)
+        alike = crops[scales == (size == 64)]
+        spread = np.linspace(0, len(alike) - 1, min(FITTED, len(alike))).astype(int)
+        best = linear_codec(alike[spread], bundle)
         found[f"linear_psnr_{size}"] = reconstruction.psnr(videos, linearly(best, videos, bundle))
         if size == 128:
             shown = np.linspace(0, len(videos) - 1, 6).astype(int)
@@ -135,7 +138,7 @@ def linearly(codec: linear.LinearCodec, videos: Videos, bundle: VAEBundle) -> Vi
 
 def streamed(bundle: VAEBundle) -> dict[str, float]:
     """Largest difference of a video in pieces from the whole, and what a longer one costs."""
-    clips = load(RUN / "clips_128", "train", limit=8)
+    clips = film_clips.load(RUN / "clips_128", "train", 8)
     video = as_float(clips.reshape(1, -1, *clips.shape[2:]))  # 128 frames, with cuts in them
     whole = {name: np.asarray(value) for name, value in _there_and_back(bundle, video, 32).items()}
     worst = 0.0
@@ -182,8 +185,9 @@ def peak(chunks: int) -> int:
 def tiled(bundle: VAEBundle) -> dict[str, float]:
     """A clip of four times the training size, by tiles of that size against the whole.
 
-    tiled_psnr: of the two reconstructions. tiled_seam: slope of the reconstruction across lines at
-    which tiles begin or end, over its slope elsewhere, each over that of the whole reconstruction.
+    tiled_psnr: of the two reconstructions. tiled_seam: mean slope across the columns at which tiles
+    begin or end, over that across all others; tiled_seam_whole: the same of the whole
+    reconstruction, which has no tiles, so this is the picture's own.
     """
     film = media.stream_frames(RUN / "samples" / film_clips.FILM)
     stored = list(itertools.islice(film, TILED_AT, TILED_AT + TILED_FRAMES))
@@ -200,29 +204,22 @@ def tiled(bundle: VAEBundle) -> dict[str, float]:
     error = float(jnp.mean(jnp.square(whole - rebuilt)))
     return {
         "tiled_psnr": float(10 * np.log10(4 / error)),
-        "tiled_seam": seam(np.asarray(rebuilt), np.asarray(whole), cfg.spatial),
+        "tiled_seam": seam(np.asarray(rebuilt), cfg.spatial),
+        "tiled_seam_whole": seam(np.asarray(whole), cfg.spatial),
     }
 
 
-def seam(rebuilt: NDArray, whole: NDArray, unit: int) -> float:
-    """Mean slope at tile borders over that elsewhere, relative to the same places of the whole."""
+def seam(video: NDArray, unit: int) -> float:
+    """Mean slope across the columns that are tile borders, over that across all others."""
     cells = TILE // unit
     edges = {
         unit * place
-        for start in tiling._starts(TILED_SIZE // unit, cells, 0.25)
+        for start in tiling.starts(TILED_SIZE // unit, cells, 0.25)
         for place in (start, start + cells)
     } - {0, TILED_SIZE}
     at = np.array(sorted(edges)) - 1  # the slope between this column and the next
-    slopes = [np.abs(np.diff(video, axis=3)).mean((0, 1, 2, 4)) for video in (rebuilt, whole)]
-    ratio = slopes[0] / slopes[1]
-    return float(ratio[at].mean() / np.delete(ratio, at).mean())
-
-
-def load(directory: Path, split: str, limit: int | None = None) -> Videos:
-    """Clips of a split, N T H W 3."""
-    source = records.open_split(directory, split)
-    count = len(source) if limit is None else min(limit, len(source))
-    return np.stack([records.decode(source[i]) for i in range(count)])
+    slope = np.abs(np.diff(video, axis=3)).mean((0, 1, 2, 4))
+    return float(slope[at].mean() / np.delete(slope, at).mean())
 
 
 def as_float(videos: Videos) -> Any:

@@ -1,12 +1,12 @@
 """The variants of `experiments/vae/gan.py` on clips of a film, beside each other.
 
-    python -m benchmarks.vae_gan SHARDS OUT [VARIANT ...]
+    python -m benchmarks.vae_gan FILM OUT [VARIANT ...]
 
 Trains each variant in OUT/VARIANT, going on where it stopped, and writes OUT/report.json: PSNR,
 gradient energy in shares of the source's (1 is as sharp), the distance to the features that the
-perceptual term uses, and steps a second. Clips are 8 frames, the middle 128x128 pixels at half
-size; every sixth shot is held out, and 96 clips of those are judged. OUT/VARIANT/sheet.png shows
-frames of them above their reconstructions.
+perceptual term uses, and steps a second. Clips are those of `make vae-film` in the directory FILM
+(`benchmarks/film_clips.py`), 8 frames of each; 96 held-out ones are judged. OUT/VARIANT/sheet.png
+shows frames of them above their reconstructions.
 """
 
 import json
@@ -14,14 +14,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cv2
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import film_clips
 from sora_jax import config
 from sora_jax.cli.experiment import ExperimentConfig, VAEPart
-from sora_jax.data import records
 from sora_jax.errors import UsageError
 from sora_jax.eval import reconstruction
 from sora_jax.export import features
@@ -31,7 +30,7 @@ from sora_jax.sharding import mesh as meshes
 from sora_jax.train import vae_run, writers
 
 VARIANTS = ("plain", "adversarial", "perceptual", "both")
-FRAMES, SIZE, HELD_OUT = 8, 64, 6
+FRAMES = 8
 JUDGED, SHOWN = 96, 4  # clips
 
 
@@ -40,14 +39,18 @@ def main(arguments: list[str]) -> int:
     if len(arguments) < 2:
         print(__doc__, file=sys.stderr)
         return UsageError.exit_code
-    shards, out, *names = arguments
-    print(json.dumps(run(shards, Path(out), names or list(VARIANTS)), indent=1))
+    film, out, *names = arguments
+    print(json.dumps(run(Path(film), Path(out), names or list(VARIANTS)), indent=1))
     return 0
 
 
-def run(shards: str, out: Path, names: list[str]) -> dict[str, Any]:
+def run(film: Path, out: Path, names: list[str]) -> dict[str, Any]:
     """The report, which is written beside the variants' directories."""
-    videos, heldout = load_clips(shards)
+    film_clips.prepare(film, lambda line: print(line, file=sys.stderr))
+    videos, heldout = (
+        film_clips.load(film / "clips", split, most)[:, :FRAMES]
+        for split, most in (("train", None), ("heldout", JUDGED))
+    )
     path = out / "report.json"
     report = json.loads(path.read_text()) if path.exists() else {}
     for name in names:
@@ -84,21 +87,6 @@ def train(
         mesh=meshes.make_mesh(meshes.MeshConfig()),
         writers=lambda progress: [writers.JsonLines(workdir / "metrics.jsonl")],
     )
-
-
-def load_clips(shards: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Clips to train on and, of other shots, clips to judge: uint8 N T H W 3."""
-    source = records.open_split(shards, "train")
-    parts: tuple[list, list] = ([], [])
-    for i in range(len(source)):
-        video = records.decode(source[i])
-        left = (video.shape[2] - 2 * SIZE) // 2
-        video = video[:, : 2 * SIZE, left : left + 2 * SIZE]
-        small = np.stack([cv2.resize(f, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for f in video])
-        windows = [small[j : j + FRAMES] for j in range(0, len(small) - FRAMES + 1, FRAMES)]
-        parts[i % HELD_OUT == 0].extend(windows)
-    train, heldout = map(np.stack, parts)
-    return train, heldout[:: len(heldout) // JUDGED][:JUDGED]
 
 
 def judge(source: NDArray[np.uint8], other: NDArray[np.uint8]) -> dict[str, float]:

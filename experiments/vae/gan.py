@@ -3,7 +3,7 @@
 Question: does adversarial training give detail back, and what does it cost in PSNR?
 Hardware: 2 CPU cores alone, a few minutes a variant.
 Outcome: not measured yet; the variant `plain` has run to its end, `adversarial` for 40 steps.
-    python -m benchmarks.vae_gan runs/data_film/pipeline/shards runs/vae_gan
+    python -m benchmarks.vae_gan runs/vae_film runs/vae_gan
     sora-jax train --config vae/gan:adversarial --workdir runs/gan --config.data.source=SHARDS
 """
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.chaos import harness
 
 LIMIT = 10.0  # seconds from the fault until every process is gone
-WATCHDOG = 6.0  # of data and steps
+WATCHDOG = 6.0  # of steps; of data two thirds, so that a hung reader speaks before its peer
 CASES = {  # fault, process: exit codes that are right, words of the last lines
     ("kill", 1): ({137}, "process 1 ended first, with code 137"),
     ("kill", 0): ({137}, "process 0 ended first, with code 137"),  # the coordinator

@@ -62,7 +62,7 @@ def seam(video):
 )
 def test_tiles_cover_a_side_and_their_weights_sum_to_one(size, tile, overlap):
     """Each place counts once, the ends are reached, and neighbours overlap by what was asked."""
-    starts = tiling._starts(size, tile, overlap)
+    starts = tiling.starts(size, tile, overlap)
     assert starts[0] == 0 and starts[-1] == size - tile
     assert all(b - a <= tile - overlap * tile for a, b in zip(starts, starts[1:], strict=False))
     weights = tiling._weights(starts, tile, 8)

@@ -80,7 +80,7 @@ def _tiled(
     if not 0 <= overlap <= 0.5:
         raise ValueError(f"overlap is {overlap}; it must be from 0 to 0.5")
     sides = tuple(min(tile, side) for side in grid)
-    places = [_starts(size, side, overlap) for size, side in zip(grid, sides, strict=True)]
+    places = [starts(size, side, overlap) for size, side in zip(grid, sides, strict=True)]
     weights = [_weights(starts, side, units[1]) for starts, side in zip(places, sides, strict=True)]
 
     def cut(x: Array, start: Array, unit: int) -> Array:
@@ -108,7 +108,7 @@ def _tiled(
     return jax.lax.scan(add, jnp.zeros(size, first.dtype), items)[0]
 
 
-def _starts(size: int, tile: int, overlap: float) -> list[int]:
+def starts(size: int, tile: int, overlap: float) -> list[int]:
     """Where tiles begin along a side of `size`: evenly, the last one at the end."""
     if size == tile:
         return [0]
