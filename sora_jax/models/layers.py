@@ -5,6 +5,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from sora_jax.arrays import Array, Float
@@ -66,9 +67,9 @@ class Dense(nnx.Module):
 class Conv(nnx.Module):
     """3x3 convolution of B H W C, stride 1, zero padding, as products; never a strided one.
 
-    In float32 nine products of shifted pictures are added up. In a shorter dtype the nine pictures
-    stand side by side in one product, whose sums are float32: so the backward pass is that of
-    `matmul`, with cotangents in the compute dtype.
+    In float32 by Winograd's algorithm (`winograd`). In a shorter dtype, whose rounding its sums
+    would magnify, the nine shifted pictures stand side by side in one product, whose sums are
+    float32: so the backward pass is that of `matmul`, with cotangents in the compute dtype.
     """
 
     def __init__(
@@ -82,14 +83,49 @@ class Conv(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: Float[Array, "B H W C"]) -> Array:
+        kernel, bias = self.kernel[...], self.bias[...].astype(self.dtype)
+        if self.dtype == "float32":
+            return winograd(x.astype(self.dtype), jnp.asarray(kernel)) + bias
         height, width = x.shape[1:3]
         padded = jnp.pad(x.astype(self.dtype), ((0, 0), (1, 1), (1, 1), (0, 0)))
         near = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-        kernel, bias = self.kernel[...], self.bias[...].astype(self.dtype)
-        if self.dtype == "float32":  # twice as fast on a CPU, and a ninth of the memory
-            parts = jnp.split(kernel, 9)
-            return sum((x @ part for x, part in zip(near, parts, strict=True)), bias)
         return matmul(jnp.concatenate(near, -1), kernel, self.dtype) + bias
+
+
+def winograd(x: Float[Array, "B H W C"], kernel: Float[Array, "K D"]) -> Float[Array, "B H W D"]:
+    """3x3 convolution with zero padding, F(2x2, 3x3) of Lavin and Gray 2015.
+
+    A square of 2x2 places takes 16 products of vectors with matrices in place of 36. The 9 C rows
+    of `kernel` are (row, column, channel).
+    """
+    (batch, height, width, channels), outputs = x.shape, kernel.shape[1]
+    parts = kernel.reshape(3, 3, channels, outputs)
+    taps = jnp.einsum("ai,bj,ijcd->abcd", _TAPS, _TAPS, parts).reshape(16, channels, outputs)
+    padded = jnp.pad(x, ((0, 0), (1, 1 + height % 2), (1, 1 + width % 2), (0, 0)))
+    seen = jnp.stack([p for row in _seen(padded, 1) for p in _seen(row, 2)])
+    rows, columns = seen.shape[2:4]
+    products = jnp.einsum("pnc,pcd->pnd", seen.reshape(16, -1, channels), taps)
+    products = products.reshape(4, 4, batch, rows, columns, outputs)
+    made = [jnp.stack(_made(list(row)), 3) for row in _made(list(products))]
+    out = jnp.stack(made, 2).reshape(batch, 2 * rows, 2 * columns, outputs)
+    return out[:, :height, :width]
+
+
+_TAPS = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]], np.float32) / 2
+
+
+def _seen(x: Array, axis: int) -> list[Array]:
+    """What is multiplied with each of the 4 taps: sums of the 4 places that 2 outputs see."""
+    x = jnp.moveaxis(x.reshape(*x.shape[:axis], -1, 2, *x.shape[axis + 1 :]), axis + 1, 0)
+    first, last = (
+        jax.lax.slice_in_dim(x, i, i + x.shape[axis + 1] - 1, axis=axis + 1) for i in (0, 1)
+    )
+    return [first[0] - last[0], first[1] + last[0], last[0] - first[1], first[1] - last[1]]
+
+
+def _made(x: list[Array]) -> list[Array]:
+    """The 2 outputs of 4 products."""
+    return [x[0] + x[1] + x[2], x[1] - x[2] - x[3]]
 
 
 def rms_norm(x: Float[Array, "*b D"]) -> Array:
