@@ -124,7 +124,7 @@ def train(run: Run) -> Trained:
     mesh = meshes.make_mesh(cfg.mesh)
     data = hosts.first_then_all(lambda: prepare_data(run), "data")
     clips = _own_shapes(cfg.data, data)
-    tokenizer = make_tokenizer(clips, cfg)
+    tokenizer = make_tokenizer(run, clips)
     vae = kept_vae.read(run.workdir / "vae")
     if vae is None:
         vae = run_vae(run, data, mesh, run.workdir / "vae")
@@ -206,8 +206,7 @@ def run_vae(run: Run, data: Path, mesh, workdir: Path, samples=None) -> TrainedV
 def encode_latents(run: Run, data: Path, model: ModelConfig, vae: Params) -> Path:
     """Latents of all training clips, plain and begun by a held still image, as shards."""
     directory = run.workdir / "latents"
-    clips = hashlib.sha256((data / index.MANIFEST).read_bytes()).hexdigest()
-    fingerprint = f"{clips} {model.latents!r}"
+    fingerprint = f"{_digest(data)} {model.latents!r}"
     if shards.is_complete(directory, fingerprint):
         return directory
     found = {name: records.open_split(data, name) for name in {"train", heldout(data)}}
@@ -225,6 +224,11 @@ def encode_latents(run: Run, data: Path, model: ModelConfig, vae: Params) -> Pat
             progress=lambda *_: bar.update(),
         )
     return directory
+
+
+def _digest(data: Path) -> str:
+    """Of the shards in a directory; their manifest has the digest of each file."""
+    return hashlib.sha256((data / index.MANIFEST).read_bytes()).hexdigest()
 
 
 def load_latents(directory: Path, split: str, cfg: DataConfig) -> LatentClips:
@@ -319,13 +323,19 @@ def build_model(cfg: ExperimentConfig, stats: LatentStats, tokenizer: Tokenizer)
     return ModelConfig(vae=cfg.vae.model, dit=cfg.dit.model, text=text, latents=stats)
 
 
-def make_tokenizer(data: Path, cfg: ExperimentConfig) -> Tokenizer:
-    """The words of the training captions."""
+def make_tokenizer(run: Run, data: Path) -> Tokenizer:
+    """The words of the training captions; kept, so that a restart reads no clip for them."""
+    path, clips = run.workdir / "vocabulary.json", _digest(data)
+    if path.exists() and (kept := json.loads(path.read_text()))["clips"] == clips:
+        return Tokenizer.from_json(kept["tokenizer"])
     source = records.open_split(data, "train")
     texts = [c.text for i in range(min(len(source), 4096)) for c in source[i].captions]
-    tokenizer = Tokenizer.from_captions(texts, cfg.dit.text.max_tokens)
+    tokenizer = Tokenizer.from_captions(texts, run.cfg.dit.text.max_tokens)
     for text in set(texts):
         tokenizer.encode(text)  # a caption that is too long is found now, not after the VAE
+    if hosts.is_first():
+        kept = {"clips": clips, "tokenizer": tokenizer.to_json()}
+        files.write_text(path, json.dumps(kept, indent=1) + "\n")
     return tokenizer
 
 

@@ -1,6 +1,7 @@
 """Training the transformer on latents: rows from stored clips, fixed-noise held-out loss."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -62,8 +63,9 @@ class RowMaker:
 
     def __init__(self, cfg: DiTTraining, clips: LatentClips, tokenizer: Tokenizer):
         self._cfg, self._clips = cfg, clips
-        self._global = [_tokens(tokenizer, captions[:1]) for captions in clips.captions]
-        self._timed = [_tokens(tokenizer, captions[1:] or captions) for captions in clips.captions]
+        encode = functools.cache(tokenizer.encode)  # of captions many are alike
+        self._global = [_tokens(encode, captions[:1]) for captions in clips.captions]
+        self._timed = [_tokens(encode, captions[1:] or captions) for captions in clips.captions]
         patch = cfg.model.dit.patch
         grid = clips.latents.shape[1:4]
         self.size = RowSize(
@@ -205,8 +207,8 @@ def step_flops(cfg: DiTTraining, batch: dict[str, NDArray]) -> int:
     return flops.matmul_flops(built.step_fn, built.abstract, batch, 0.0)
 
 
-def _tokens(tokenizer: Tokenizer, captions: list[tuple[str, float, float]]):
-    ids = [tokenizer.encode(text) for text, _, _ in captions]
+def _tokens(encode: Callable[[str], list[int]], captions: list[tuple[str, float, float]]):
+    ids = [encode(text) for text, _, _ in captions]
     spans = [[span[1:]] * len(tokens) for tokens, span in zip(ids, captions, strict=True)]
     return (np.array(sum(ids, []), np.int32), np.array(sum(spans, []), np.float32).reshape(-1, 2))
 

@@ -81,6 +81,20 @@ def test_its_model_generates(finished, tmp_path, capsys):
     assert out.stat().st_size > 500
 
 
+def test_a_restart_takes_the_vocabulary_that_was_kept_of_these_clips_alone(finished, tmp_path):
+    cfg = config.load_json(ExperimentConfig, finished / "config.json")
+    run = pipeline.open_run(cfg, tmp_path / "again")
+    words = pipeline.make_tokenizer(run, finished / "data").words
+    path = run.workdir / "vocabulary.json"
+    kept = json.loads(path.read_text())
+    assert kept == json.loads((finished / "vocabulary.json").read_text())
+    kept["tokenizer"]["words"] = ["aardvark"]
+    path.write_text(json.dumps(kept))
+    assert pipeline.make_tokenizer(run, finished / "data").words == ("aardvark",)
+    path.write_text(json.dumps(kept | {"clips": "others"}))
+    assert pipeline.make_tokenizer(run, finished / "data").words == words
+
+
 def test_a_directory_of_another_config_is_refused_by_field(finished, capsys):
     before = (finished / "config.json").read_text()
     code, _, err = run(capsys, *SMOKE, "--workdir", str(finished), "--config.dit.model.width=48")
