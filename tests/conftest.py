@@ -5,8 +5,11 @@ from pathlib import Path
 
 # Before the first import of JAX: the number of devices is read once.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Most of a test's time is compiling, so programs are compiled fast and run slowly.
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    os.environ.get("XLA_FLAGS", "")
+    + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    + " --xla_llvm_disable_expensive_passes=true"
 )
 # Eight devices share one pool of threads, by default one for each core or device. Collectives block
 # theirs while other parts of the same program queue for one: two cores then wait for ever.

@@ -19,7 +19,6 @@ from sora_jax.train import runner, vae_run
 from sora_jax.train.loop import LoopConfig
 from sora_jax.train.optimizer import OptimizerConfig
 from sora_jax.train.vae_objective import VAELossConfig
-from tests.sharding.steps import FAST_COMPILE
 from tests.train.helpers import one_device
 
 STEPS = 2
@@ -67,12 +66,12 @@ def run(mesh: meshes.Mesh, split: str):
         return vae.decoder(vae.encoder(meshes.split_video(mesh, video / 127.5 - 1, split)))
 
     placed = meshes.put_batch(mesh, batch(0))
-    forward = jax.jit(reconstruct).lower(state.params, placed["video"]).compile(FAST_COMPILE)
+    forward = jax.jit(reconstruct).lower(state.params, placed["video"]).compile()
     video = jax.device_get(forward(state.params, placed["video"]))
     for number in range(STEPS):
         placed = meshes.put_batch(mesh, batch(number))
         if compiled is None:
-            compiled = built.step_fn.lower(state, placed, 0.0).compile(FAST_COMPILE)
+            compiled = built.step_fn.lower(state, placed, 0.0).compile()
         state, metrics = compiled(state, placed, 0.0)
         losses.append(float(metrics["loss"]))
     return video, losses, jax.device_get(state.params)
