@@ -26,7 +26,7 @@ TRAINED = (FILM, "carphone.mp4", "launch.webm", "freecol.ogg")
 HELD_OUT = ("bikes.mp4", "city.mpg")
 EVERY = 6  # of the film's shots, one is held out
 FRAMES, SIZE, FPS = 16, 64, 24.0
-CROPS = 4  # of 64x64, at random places, of each window at full scale and at half scale
+CROPS = 8  # of 64x64, at random places, of each window at full scale and at half scale
 CRF = 8  # of the clips that are stored
 
 type Videos = NDArray[np.uint8]

@@ -21,25 +21,29 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from einops import rearrange
-from flax import nnx
+from sora_jax.cli import runtime
 
-from benchmarks import film_clips
-from sora_jax.arrays import Array
-from sora_jax.data import loader
-from sora_jax.data.records import Columns
-from sora_jax.models import network
-from sora_jax.models.layers import Conv, Dense, rms_norm
-from sora_jax.models.vae import linear
-from sora_jax.models.vae.vae import fold, unfold
-from sora_jax.sharding import hosts
-from sora_jax.sharding import mesh as meshes
-from sora_jax.train import runner
-from sora_jax.train.loop import LoopConfig
-from sora_jax.train.optimizer import OptimizerConfig
+runtime.prepare()
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+from einops import rearrange  # noqa: E402
+from flax import nnx  # noqa: E402
+
+from benchmarks import film_clips  # noqa: E402
+from sora_jax.arrays import Array  # noqa: E402
+from sora_jax.data import loader  # noqa: E402
+from sora_jax.data.records import Columns  # noqa: E402
+from sora_jax.models import network  # noqa: E402
+from sora_jax.models.layers import Conv, Dense, rms_norm  # noqa: E402
+from sora_jax.models.vae import linear  # noqa: E402
+from sora_jax.models.vae.vae import fold, unfold  # noqa: E402
+from sora_jax.sharding import hosts  # noqa: E402
+from sora_jax.sharding import mesh as meshes  # noqa: E402
+from sora_jax.train import runner  # noqa: E402
+from sora_jax.train.loop import LoopConfig  # noqa: E402
+from sora_jax.train.optimizer import OptimizerConfig  # noqa: E402
 
 BATCH, SIZE, FRAMES = 2, 64, 16
 CHANNELS, SPATIAL, K = 16, 8, 4
@@ -53,6 +57,7 @@ class Candidate:
     patch: int = 4
     widths: tuple[int, ...] = (128, 192)
     blocks: int = 1
+    norm: bool = False  # of what blocks see
     attention: bool = False  # over the places of a chunk, at the coarsest level
     dtype: str = "float32"  # the faster one on a CPU without bfloat16 units
 
@@ -67,6 +72,7 @@ class Candidate:
 CANDIDATES = {
     "folded": Candidate(),
     "folded_two_blocks": Candidate(blocks=2),
+    "folded_norm": Candidate(norm=True),
     "folded_narrow": Candidate(widths=(64, 128)),
     "factorised": Candidate(mixing="factorised", widths=(64, 192)),
     "full": Candidate(mixing="full", widths=(48, 192)),
@@ -80,6 +86,10 @@ NAMES = ("channels_in", "channels_out")
 
 def dense(size: tuple[int, int], cfg: Candidate, rngs: nnx.Rngs, scale: float = 1.0) -> Dense:
     return Dense(size, NAMES, rngs=rngs, dtype=cfg.dtype, scale=scale)
+
+
+def normed(x: Array, cfg: Candidate) -> Array:
+    return rms_norm(x) if cfg.norm else x
 
 
 class TimeConv(nnx.Module):
@@ -123,14 +133,15 @@ class Block(nnx.Module):
         self.time = None if cfg.mixing == "folded" else TimeConv(width, taps, cfg, **time)
         self.up = dense((width, 4 * width), cfg, rngs)
         self.down = dense((4 * width, width), cfg, rngs, 0.1)
+        self.cfg = cfg
 
     def __call__(self, x: Array) -> Array:
         if self.conv is not None:
-            flat = rearrange(jax.nn.silu(rms_norm(x)), "b n k h w c -> (b n k) h w c")
+            flat = rearrange(jax.nn.silu(normed(x, self.cfg)), "b n k h w c -> (b n k) h w c")
             x = x + self.conv(flat).reshape(x.shape)
         if self.time is not None:
-            x = x + self.time(jax.nn.silu(rms_norm(x)))
-        return x + self.down(jax.nn.silu(self.up(rms_norm(x))))
+            x = x + self.time(jax.nn.silu(normed(x, self.cfg)))
+        return x + self.down(jax.nn.silu(self.up(normed(x, self.cfg))))
 
 
 class Attention(nnx.Module):
@@ -183,7 +194,7 @@ class Pyramid(nnx.Module):
                     x = rearrange(layer(x), f"{coarse} -> {fine}", t=t, p=2, q=2)
                 else:
                     x = layer(rearrange(x, f"{fine} -> {coarse}", t=t, p=2, q=2))
-        return self.output(rms_norm(x)).astype(jnp.float32)
+        return self.output(normed(x, self.cfg)).astype(jnp.float32)
 
 
 def haar(cfg: Candidate) -> np.ndarray:
@@ -335,7 +346,7 @@ def main() -> int:
         film_clips.prepare(args.film, lambda line: print(line, file=sys.stderr))
         train, heldout = (
             film_clips.load(args.film / "clips", split, most)
-            for split, most in (("train", None), ("heldout", 64))
+            for split, most in (("train", 2048), ("heldout", 64))
         )
         np.savez(args.out / CLIPS, train=train, heldout=heldout)
     again = [sys.executable, "-m", "benchmarks.vae_architectures", *sys.argv[1:]]

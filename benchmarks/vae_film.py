@@ -6,7 +6,6 @@ stop), measures, and writes runs/vae_film/report.json and film.png: source, reco
 
 import argparse
 import dataclasses
-import itertools
 import json
 import subprocess
 import sys
@@ -33,8 +32,8 @@ from sora_jax.models.vae.vae import fold, unfold  # noqa: E402
 
 RUN = Path("runs/vae_film")
 MAX_MINUTES, MIN_GAIN = 30.0, 3.0
-TILE, TILED_SIZE, TILED_FRAMES = 64, 256, 8
-TILED_AT = 1440  # frame of the film at which the tiled clip begins
+TILE, TILED_SIZE, TILED_FRAMES = 64, 256, 4
+TILED_CLIPS = 48  # spread evenly over the film: of a few, the pictures' own edges decide the slope
 SEAM = 1.05  # most of the slope at tile borders, over that elsewhere
 FITTED = 1024  # clips that a linear codec is fitted on, of all training clips of its scale
 BARS = {  # name: least, most
@@ -111,14 +110,29 @@ def qualities(bundle: VAEBundle) -> dict[str, float]:
         alike = crops[scales == (size == 64)]
         spread = np.linspace(0, len(alike) - 1, min(FITTED, len(alike))).astype(int)
         best = linear_codec(alike[spread], bundle)
-        found[f"linear_psnr_{size}"] = reconstruction.psnr(videos, linearly(best, videos, bundle))
+        linear_ones = linearly(best, videos, bundle)
+        found[f"linear_psnr_{size}"] = reconstruction.psnr(videos, linear_ones)
+        for name, made in (("psnr", rebuilt), ("linear_psnr", linear_ones)):
+            each = reconstruction.psnr_each(videos, made)
+            found[f"{name}_{size}_clip_mean"] = float(np.mean(each))
         if size == 128:
-            shown = np.linspace(0, len(videos) - 1, 6).astype(int)
-            names = tuple(f"held-out clip {i}" for i in shown)
-            examples = show_reconstructions(names, videos[shown], rebuilt[shown], count=len(shown))
-            sheet = sheets.contact_sheet([e.video for e in examples], [e.prompt for e in examples])
-            media.write_png(RUN / "film.png", sheet)
+            show(videos, rebuilt)
     return found
+
+
+def show(videos: Videos, rebuilt: Videos) -> None:
+    """film.png: six clips; row.png: the middle frame of the clip of median PSNR."""
+    shown = np.linspace(0, len(videos) - 1, 6).astype(int)
+    names = tuple(f"held-out clip {i}" for i in shown)
+    examples = show_reconstructions(names, videos[shown], rebuilt[shown], count=len(shown))
+    sheet = sheets.contact_sheet([e.video for e in examples], [e.prompt for e in examples])
+    media.write_png(RUN / "film.png", sheet)
+    order = np.argsort(reconstruction.psnr_each(videos, rebuilt))
+    median = int(order[len(order) // 2])
+    source, other = (x[median : median + 1] for x in (videos, rebuilt))
+    (strip,) = show_reconstructions(("",), source, other, count=1)
+    media.write_png(RUN / "row.png", strip.video[film_clips.FRAMES // 2].repeat(2, 0).repeat(2, 1))
+    print(f"row.png: held-out clip {median}, {strip.notes[0]}", file=sys.stderr)
 
 
 def linear_codec(videos: Videos, bundle: VAEBundle) -> linear.LinearCodec:
@@ -183,30 +197,45 @@ def peak(chunks: int) -> int:
 
 
 def tiled(bundle: VAEBundle) -> dict[str, float]:
-    """A clip of four times the training size, by tiles of that size against the whole.
+    """Clips of four times the training size, by tiles of that size against the whole.
 
     tiled_psnr: of the two reconstructions. tiled_seam: mean slope across the columns at which tiles
     begin or end, over that across all others; tiled_seam_whole: the same of the whole
-    reconstruction, which has no tiles, so this is the picture's own.
+    reconstruction, which has no tiles, so this is the pictures' own.
     """
-    film = media.stream_frames(RUN / "samples" / film_clips.FILM)
-    stored = list(itertools.islice(film, TILED_AT, TILED_AT + TILED_FRAMES))
-    width = round(stored[0].shape[1] * TILED_SIZE / stored[0].shape[0])
-    frames = [cv2.resize(f, (width, TILED_SIZE), interpolation=cv2.INTER_AREA) for f in stored]
-    video = as_float(film_clips.centre(np.stack(frames).astype(np.uint8), TILED_SIZE)[None])
     cfg, params = bundle.vae, bundle.params
-    _, height, width = video.shape[1:4]
-    cache = stream.init_cache(cfg, 1, height, width)
-    latents, _ = stream.encode_chunks(cfg, params, cache, video)
-    whole, _ = stream.decode_chunks(cfg, params, cache, latents)
-    parts = tiling.encode_tiled(cfg, params, video, tile=TILE, overlap=0.25)
-    rebuilt = tiling.decode_tiled(cfg, params, parts, tile=TILE, overlap=0.25)
-    error = float(jnp.mean(jnp.square(whole - rebuilt)))
+    cache = stream.init_cache(cfg, 1, TILED_SIZE, TILED_SIZE)
+    errors, both = [], []
+    for clip in large_clips():
+        video = as_float(clip[None])
+        latents, _ = stream.encode_chunks(cfg, params, cache, video)
+        whole, _ = stream.decode_chunks(cfg, params, cache, latents)
+        parts = tiling.encode_tiled(cfg, params, video, tile=TILE, overlap=0.25)
+        rebuilt = tiling.decode_tiled(cfg, params, parts, tile=TILE, overlap=0.25)
+        errors.append(float(jnp.mean(jnp.square(whole - rebuilt))))
+        both.append((np.asarray(rebuilt), np.asarray(whole)))
+    tiles, wholes = (np.concatenate(videos) for videos in zip(*both, strict=True))
     return {
-        "tiled_psnr": float(10 * np.log10(4 / error)),
-        "tiled_seam": seam(np.asarray(rebuilt), cfg.spatial),
-        "tiled_seam_whole": seam(np.asarray(whole), cfg.spatial),
+        "tiled_psnr": float(10 * np.log10(4 / np.mean(errors))),
+        "tiled_seam": seam(tiles, cfg.spatial),
+        "tiled_seam_whole": seam(wholes, cfg.spatial),
     }
+
+
+def large_clips() -> Videos:
+    """TILED_CLIPS clips of the film, N T H W 3, each the square in the middle."""
+    path = RUN / "samples" / film_clips.FILM
+    count = sum(1 for _ in media.stream_frames(path))
+    starts = np.linspace(0, count - TILED_FRAMES, TILED_CLIPS).astype(int)
+    wanted = {int(start) + i for start in starts for i in range(TILED_FRAMES)}
+    frames = []
+    for i, frame in enumerate(media.stream_frames(path)):
+        if i in wanted:
+            width = round(frame.shape[1] * TILED_SIZE / frame.shape[0])
+            small = cv2.resize(frame, (width, TILED_SIZE), interpolation=cv2.INTER_AREA)
+            frames.append(small.astype(np.uint8))
+    squares = film_clips.centre(np.stack(frames), TILED_SIZE)
+    return squares.reshape(TILED_CLIPS, TILED_FRAMES, *squares.shape[1:])
 
 
 def seam(video: NDArray, unit: int) -> float:

@@ -14,20 +14,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-from numpy.typing import NDArray
+from sora_jax.cli import runtime
 
-from benchmarks import film_clips
-from sora_jax import config
-from sora_jax.cli.experiment import ExperimentConfig, VAEPart
-from sora_jax.errors import UsageError
-from sora_jax.eval import reconstruction
-from sora_jax.export import features
-from sora_jax.generate.codec import Codec
-from sora_jax.models.vae import perceptual
-from sora_jax.sharding import mesh as meshes
-from sora_jax.train import vae_run, writers
+runtime.prepare()
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+
+from benchmarks import film_clips  # noqa: E402
+from sora_jax import config, media  # noqa: E402
+from sora_jax.cli.experiment import ExperimentConfig, VAEPart  # noqa: E402
+from sora_jax.errors import UsageError  # noqa: E402
+from sora_jax.eval import reconstruction  # noqa: E402
+from sora_jax.export import features  # noqa: E402
+from sora_jax.generate.codec import Codec  # noqa: E402
+from sora_jax.models.vae import perceptual  # noqa: E402
+from sora_jax.sharding import mesh as meshes  # noqa: E402
+from sora_jax.train import vae_run, writers  # noqa: E402
 
 VARIANTS = ("plain", "adversarial", "perceptual", "both")
 FRAMES = 8
@@ -67,8 +71,7 @@ def run(film: Path, out: Path, names: list[str]) -> dict[str, Any]:
         rows = [
             np.concatenate(list(x[:: JUDGED // SHOWN, FRAMES // 2]), 1) for x in (heldout, rebuilt)
         ]
-        sheet = cv2.resize(np.concatenate(rows), None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
-        cv2.imwrite(str(out / name / "sheet.png"), sheet[..., ::-1])
+        media.write_png(out / name / "sheet.png", np.concatenate(rows).repeat(3, 0).repeat(3, 1))
     return report
 
 

@@ -70,6 +70,7 @@ def vae() -> dict:
             "blocks": 1,  # residual blocks a level
             "deep_encoder": False,  # a network beside the linear encoder
             "mlp_ratio": 4,
+            "norm": True,  # of what blocks see; without it a network keeps the contrast
             "dtype": "bfloat16",
         },
         "loss": {

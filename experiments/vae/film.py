@@ -17,9 +17,11 @@ def get_config(arg: str = "") -> ConfigDict:
     cfg.name = "vae_film"
     cfg.until = "vae"
     clips = {"size": (64, 64), "num_frames": 16, "fps": 24.0}
-    cfg.data.update(source="runs/vae_film/clips", num_vae=8192, **clips)
+    cfg.data.update(source="runs/vae_film/clips", num_vae=16384, **clips)
     cfg.sampling.update(clips)
-    cfg.vae.model.update(channels=16, deep_encoder=True, dtype="float32")
+    cfg.vae.model.update(
+        channels=16, deep_encoder=True, norm=False, dtype="float32", widths=(96, 160)
+    )
     cfg.vae.loss.update(l1=0.02, latent_noise=0.02, rough_share=0.0)
     cfg.vae.loop.update(minutes=25.0, batch_size=4, log_every=50, eval_every=1000)
     cfg.vae.normalise = "channel"

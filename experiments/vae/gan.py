@@ -22,16 +22,17 @@ def get_config(arg: str = "adversarial") -> ConfigDict:
     clips = {"size": (64, 64), "num_frames": 8, "fps": 24.0}
     cfg.data.update(source="", **clips)
     cfg.sampling.update(clips)
-    cfg.vae.model.update(channels=16, widths=(64, 96), deep_encoder=True)
+    cfg.vae.model.update(channels=16, widths=(64, 96), norm=False, dtype="float32")
+    cfg.vae.model.deep_encoder = True
     cfg.vae.loss.update(rough_share=0.0, latent_noise=0.05)
     cfg.vae.optimizer.cooldown = 0.5
-    cfg.vae.loop.update(steps=240, batch_size=2, log_every=20, eval_every=1000)
+    cfg.vae.loop.update(steps=600, batch_size=2, log_every=20, eval_every=1000)
     name = "both" if arg == "smoke" else arg
     if name not in VARIANTS:
         raise ValueError(f"argument {arg!r} is not known; use one of {', '.join(VARIANTS)}, smoke")
     if name in ("adversarial", "both"):
-        cfg.vae.loss.adversarial.update(weight=1.0, start=60)
-        cfg.vae.loss.adversarial.discriminator.widths = (24, 48)
+        cfg.vae.loss.adversarial.update(weight=1.0, start=150)
+        cfg.vae.loss.adversarial.discriminator.update(widths=(24, 48), dtype="float32")
         cfg.vae.optimizer.discriminator_rate = 1e-3
     if name in ("perceptual", "both"):
         cfg.vae.loss.perceptual.update(weight=0.1, frames=4)

@@ -104,7 +104,7 @@ def train_vae(
     params = autoencoder(hosts.fetch(result.state.ema))
     return TrainedVAE(
         params,
-        measure_latents(cfg.vae, params, videos[:LINEAR_CLIPS], cfg.normalise),
+        measure_latents(cfg.vae, params, spread(videos, LINEAR_CLIPS), cfg.normalise),
         psnr(cfg.vae, params, heldout),
         linear_psnr(cfg.vae, codec, heldout),
         result.steps,
@@ -150,9 +150,15 @@ def plan(cfg: VAETraining, init: Callable[[jax.Array], Params]) -> runner.Plan:
 
 
 def linear_codec(cfg: VAEConfig, videos: NDArray[np.uint8]) -> linear.LinearCodec:
-    """The best linear codec of the first clips (N T H W 3) with as many channels as the VAE's."""
-    count = linear_limit(videos.shape[1:])
-    return linear.fit(_folded(videos[:count], cfg), cfg.codec_channels)
+    """The best linear codec of some clips (N T H W 3) with as many channels as the VAE's."""
+    some = spread(videos, linear_limit(videos.shape[1:]))
+    return linear.fit(_folded(some, cfg), cfg.codec_channels)
+
+
+def spread(videos: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """At most `count` clips, evenly spread: neighbours of a film are of one shot."""
+    index = np.linspace(0, len(videos) - 1, min(count, len(videos))).astype(int)
+    return videos[index]
 
 
 def linear_limit(shape: tuple[int, ...]) -> int:

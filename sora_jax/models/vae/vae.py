@@ -32,6 +32,7 @@ class VAEConfig:
     widths: tuple[int, ...]  # of the levels, from fine to coarse; each level halves the picture
     blocks: int  # a level
     mlp_ratio: int = 4
+    norm: bool = True  # blocks see root mean squares of 1; without, a network keeps the contrast
     deep_encoder: bool = True  # a network beside the linear encoder
     dtype: str = "bfloat16"
 
@@ -96,10 +97,15 @@ class Block(nnx.Module):
         self.conv = Conv((width, width), names, rngs=rngs, dtype=cfg.dtype)
         self.up = Dense((width, hidden), names, rngs=rngs, dtype=cfg.dtype)
         self.down = Dense((hidden, width), names, rngs=rngs, dtype=cfg.dtype, scale=0.1)
+        self.cfg = cfg
 
     def __call__(self, x: Float[Array, "B H W C"]) -> Array:
-        x = x + self.conv(jax.nn.silu(rms_norm(x)))
-        return x + self.down(jax.nn.silu(self.up(rms_norm(x))))
+        x = x + self.conv(jax.nn.silu(_normed(x, self.cfg)))
+        return x + self.down(jax.nn.silu(self.up(_normed(x, self.cfg))))
+
+
+def _normed(x: Array, cfg: VAEConfig) -> Array:
+    return rms_norm(x) if cfg.norm else x
 
 
 class Pyramid(nnx.Module):
@@ -120,7 +126,7 @@ class Pyramid(nnx.Module):
             names = ("channels_in", "channels_out")
             return Dense(size, names, rngs=rngs, dtype=cfg.dtype, scale=scale)
 
-        self.is_up = is_up
+        self.is_up, self.cfg = is_up, cfg
         self.input = dense((ends[0], widths[0]))
         self.levels = nnx.Dict(
             {
@@ -144,7 +150,7 @@ class Pyramid(nnx.Module):
                 x = self.levels[str(i)][str(j)](x)
             if str(i) in self.resizes:
                 x = self._resize(x, self.resizes[str(i)])
-        x = self.output(rms_norm(x)).astype(jnp.float32)
+        x = self.output(_normed(x, self.cfg)).astype(jnp.float32)
         return rearrange(x, "(b n) h w c -> b n h w c", b=batch)
 
     def _resize(self, x: Float[Array, "B H W C"], dense: Dense) -> Array:
