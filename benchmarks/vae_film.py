@@ -201,7 +201,8 @@ def tiled(bundle: VAEBundle) -> dict[str, float]:
 
     tiled_psnr: of the two reconstructions. tiled_seam: mean slope across the columns at which tiles
     begin or end, over that across all others; tiled_seam_whole: the same of the whole
-    reconstruction, which has no tiles, so this is the pictures' own.
+    reconstruction, which has no tiles. Tiles begin where latents do: tiled_seam_of_latents takes
+    for others the columns alone at which a latent begins and no tile.
     """
     cfg, params = bundle.vae, bundle.params
     cache = stream.init_cache(cfg, 1, TILED_SIZE, TILED_SIZE)
@@ -219,6 +220,7 @@ def tiled(bundle: VAEBundle) -> dict[str, float]:
         "tiled_psnr": float(10 * np.log10(4 / np.mean(errors))),
         "tiled_seam": seam(tiles, cfg.spatial),
         "tiled_seam_whole": seam(wholes, cfg.spatial),
+        "tiled_seam_of_latents": seam(tiles, cfg.spatial, every=cfg.spatial),
     }
 
 
@@ -238,17 +240,21 @@ def large_clips() -> Videos:
     return squares.reshape(TILED_CLIPS, TILED_FRAMES, *squares.shape[1:])
 
 
-def seam(video: NDArray, unit: int) -> float:
-    """Mean slope across the columns that are tile borders, over that across all others."""
+def seam(video: NDArray, unit: int, every: int = 1) -> float:
+    """Mean slope across the columns at tile borders, over that across each `every`th of the others.
+
+    `unit` is the side of a latent in pixels.
+    """
     cells = TILE // unit
-    edges = {
+    borders = {
         unit * place
         for start in tiling.starts(TILED_SIZE // unit, cells, 0.25)
         for place in (start, start + cells)
     } - {0, TILED_SIZE}
-    at = np.array(sorted(edges)) - 1  # the slope between this column and the next
-    slope = np.abs(np.diff(video, axis=3)).mean((0, 1, 2, 4))
-    return float(slope[at].mean() / np.delete(slope, at).mean())
+    others = set(range(every, TILED_SIZE, every)) - borders
+    slope = np.abs(np.diff(video, axis=3)).mean((0, 1, 2, 4))  # [x]: from column x to the next
+    here, elsewhere = (slope[np.array(sorted(columns)) - 1].mean() for columns in (borders, others))
+    return float(here / elsewhere)
 
 
 def as_float(videos: Videos) -> Any:
