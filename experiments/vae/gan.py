@@ -2,7 +2,8 @@
 
 Question: does adversarial training give detail back, and what does it cost in PSNR?
 Hardware: 2 CPU cores alone, a few minutes a variant.
-Outcome: not measured yet; the variant `plain` has run to its end, `adversarial` for 40 steps.
+Outcome: gradient energy .388 of the source's without, .429 with it, for .23 dB (docs/vae.md). The
+perceptual variants have not run.
     python -m benchmarks.vae_gan runs/vae_film runs/vae_gan
     sora-jax train --config vae/gan:adversarial --workdir runs/gan --config.data.source=SHARDS
 """
