@@ -188,6 +188,7 @@ def optimizer(**changes) -> dict:
         "name": "muon",  # muon (matrices of blocks; Adam for the rest) | adamw
         "rate": 2.4e-3,  # of Adam
         "matrix_rate": 8e-3,  # of Muon
+        "base_width": 0,  # width at which the rates were found, to be used at another; 0: as given
         "warmup": 50,  # steps
         "cooldown": 0.8,  # last share of the run, in which the rate falls to 0
         "b2": 0.98,

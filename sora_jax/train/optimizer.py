@@ -9,6 +9,7 @@ import optax
 
 from sora_jax.arrays import Params
 from sora_jax.errors import UsageError
+from sora_jax.train import width
 from sora_jax.train.muon import Spread, muon
 
 OPTIMIZERS = ("muon", "adamw")
@@ -19,6 +20,9 @@ class OptimizerConfig:
     name: str = "muon"  # muon (for the matrices of blocks, Adam for the rest) | adamw
     rate: float = 1.5e-3  # of Adam
     matrix_rate: float = 5e-3  # of Muon, for the matrices of blocks
+    base_width: int = 0
+    """Width of the transformer at which the rates were found: at another one Adam's rate of each
+    kernel follows by muP's rule (`train/width.py`). 0: the rates are used as they are."""
     warmup: int = 50  # steps of linear warm-up
     cooldown: float = 0.8  # last share of the run, in which the rate falls linearly to 0
     b2: float = 0.98  # Adam's second-moment decay
@@ -34,6 +38,8 @@ class OptimizerConfig:
     state_dtype: Literal["float32", "bfloat16"] = "float32"  # of moments; sums are float32
 
     def __post_init__(self):
+        if self.base_width < 0:
+            raise ValueError(f"base_width is {self.base_width}; give a width, or 0 for none")
         if self.spike and self.spike <= 1:
             raise ValueError(
                 f"spike is {self.spike} mean norms of the gradient; give more than 1, or 0 for none"
@@ -41,19 +47,21 @@ class OptimizerConfig:
 
 
 def make_optimizer(
-    cfg: OptimizerConfig, spread: Spread = lambda stack: stack
+    cfg: OptimizerConfig,
+    spread: Spread = lambda stack: stack,
+    factors: Params | None = None,
 ) -> optax.GradientTransformation:
     """The optimizer at its full rates; a step scales its updates by `rate_factor`.
 
-    `spread` lays a stack of matrices out over devices for Muon. Raises UsageError for a name not in
-    OPTIMIZERS.
+    `spread` lays a stack of matrices out over devices for Muon; `factors` are those of Adam's rates
+    (`width.factors`). Raises UsageError for a name not in OPTIMIZERS.
     """
     if cfg.name == "adamw":
-        update = optax.adamw(cfg.rate, b2=cfg.b2, weight_decay=cfg.weight_decay)
+        update = _adam(cfg, factors, optax.add_decayed_weights(cfg.weight_decay))
     elif cfg.name == "muon":
         kinds = {
             "muon": muon(cfg.matrix_rate, cfg.ns_steps, spread),
-            "adam": optax.adam(cfg.rate, b2=cfg.b2),
+            "adam": _adam(cfg, factors),
         }
         update = optax.partition(kinds, matrices)
     else:
@@ -68,6 +76,15 @@ def make_optimizer(
         parts[-1] = _stored_in(parts[-1], cfg.state_dtype)
     spikes = [clip_spikes(cfg.spike)] if cfg.spike else []
     return optax.chain(*spikes, *parts)
+
+
+def _adam(
+    cfg: OptimizerConfig, factors: Params | None, *decay: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """Adam; weights decay at one speed in every width."""
+    widths = [] if factors is None else [width.scale(factors)]
+    rate = optax.scale_by_learning_rate(cfg.rate)
+    return optax.chain(optax.scale_by_adam(b2=cfg.b2), *widths, *decay, rate)
 
 
 class SpikeState(NamedTuple):

@@ -16,7 +16,7 @@ from sora_jax.errors import UsageError
 from sora_jax.models import network
 from sora_jax.sharding import hosts
 from sora_jax.sharding import mesh as meshes
-from sora_jax.train import digest, goodput, loop, state, step
+from sora_jax.train import digest, goodput, loop, state, step, width
 from sora_jax.train.checkpoint import Checkpoints, Position
 from sora_jax.train.objectives import LossFn
 from sora_jax.train.optimizer import OptimizerConfig, make_optimizer
@@ -52,7 +52,8 @@ class Built:
 def build(plan: Plan, mesh: meshes.Mesh) -> Built:
     """The compiled-to-be step and the sharded state; nothing is drawn before `fresh` is called.
 
-    Raises UsageError for a batch that the mesh can't divide.
+    Raises UsageError for a batch that the mesh can't divide, and for a base width where there is no
+    width.
     """
     rows, shards, parts = plan.loop.batch_size, meshes.num_batch_shards(mesh), plan.loop.accumulate
     if rows % (shards * parts):
@@ -61,8 +62,10 @@ def build(plan: Plan, mesh: meshes.Mesh) -> Built:
             f"accumulate {parts}; use {-(-rows // (shards * parts)) * shards * parts}"
         )
 
-    tx = make_optimizer(plan.optimizer, lambda stack: meshes.spread(mesh, stack))
     _, shapes, names = network.graph(plan.make, plan.model)
+    base = plan.optimizer.base_width
+    factors = width.factors(shapes, names, base) if base else None
+    tx = make_optimizer(plan.optimizer, lambda stack: meshes.spread(mesh, stack), factors)
     abstract = jax.eval_shape(lambda p: state.fresh(p, tx, plan.loop.seed), shapes)
     shardings = state.state_shardings(mesh, abstract, names)
 
