@@ -12,11 +12,13 @@ PYTEST := $(VENV)/python -m pytest -q -p no:cacheprovider
 TORCH := runs/bench_cpu/torch
 TORCH_PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3))
 
-.PHONY: help setup quickstart toyworld tools data-film vae-film beam plan test slow chaos soak bench-cpu lint lock
+.PHONY: help setup quickstart toyworld tools upscaler timeline data-film vae-film beam plan test slow chaos soak bench-cpu lint lock
 
 help:
 	@echo "make quickstart   set up, train on the small toy world, write report.html (MINUTES=N)"
 	@echo "make tools        judge the editing tools of the embedded model: runs/tools/"
+	@echo "make upscaler     train the network that enlarges videos: runs/upscaler, minutes"
+	@echo "make timeline     what --timeline needs: OpenTimelineIO and its adapters"
 	@echo "make toyworld     the long proof on the full toy world (MINUTES=N); goes on after a stop"
 	@echo "make data-film    a film and other clips to shards, with figures in runs/data_film"
 	@echo "make vae-film     an autoencoder on that film, half an hour; runs/vae_film/report.json"
@@ -38,6 +40,14 @@ quickstart: setup
 tools: setup
 	mkdir -p runs/tools
 	$(VENV)/sora-jax evaluate toyworld --suite edits --n 128 -o runs/tools/report.json
+
+# Minutes; once it is trained, it is only looked at.
+upscaler: setup
+	JAX_PLATFORMS=cpu $(VENV)/sora-jax train --config upscaler --workdir runs/upscaler --logger none
+
+# Edit lists for other programs (--timeline).
+timeline:
+	@launch/setup.sh requirements-timeline.lock
 
 toyworld: setup
 	$(VENV)/sora-jax toyworld $(BUDGET)
@@ -95,6 +105,8 @@ lock:
 	sed -n 's/^tpu = //p' setup.cfg | $(COMPILE) - -o requirements-tpu.lock
 	awk '/^data =/ {on = 1; next} /^[^ ]/ {on = 0} on' setup.cfg | $(COMPILE) -c requirements.lock - \
 		-o requirements-data.lock
+	awk '/^timeline =/ {on = 1; next} /^[^ ]/ {on = 0} on' setup.cfg | \
+		$(COMPILE) -c requirements.lock - -o requirements-timeline.lock
 	sed -n '/^[a-z].*==/s/ .*//p' requirements.lock requirements-data.lock | sort -u | \
 		grep -E '^(array-record|av|onnxruntime|opencv-python-headless|pillow|scipy)==' | \
 		$(COMPILE) -c - setup.cfg --extra beam --extra data --extra dev -o requirements-beam.lock

@@ -8,10 +8,11 @@ def get_config(arg: str = "") -> ConfigDict:
     cfg = ConfigDict(
         {
             "name": "base",
-            "until": "dit",  # vae: train the autoencoder alone; it takes the run directory
+            "until": "dit",  # vae | upscaler: train that alone; it takes the run directory
             "data": data(),
             "vae": vae(),
             "dit": dit(),
+            "upscaler": upscaler(),
             "sampling": sampling(),
             "mesh": {"data": 1, "fsdp": -1, "context": 1, "tensor": 1},  # -1: all that are left
             "plan": {
@@ -166,6 +167,19 @@ def dit() -> dict:
     }
 
 
+def upscaler() -> dict:
+    """The network that doubles the size of pictures, and its training (`until` upscaler)."""
+    return {
+        "model": {
+            "width": 16,  # channels
+            "depth": 4,  # convolutions
+        },
+        "frames": 2,  # of each clip
+        "optimizer": optimizer(name="adamw", rate=3e-3, warmup=100),
+        "loop": loop(steps=2000, batch_size=8, log_every=100),
+    }
+
+
 def sampling() -> dict:
     """How the model samples unless it is told otherwise."""
     return {
@@ -228,9 +242,12 @@ def loop(**changes) -> dict:
 
 
 def scale_minutes(cfg: ConfigDict, minutes: float) -> None:
-    """Give the transformer `minutes` and the autoencoder in proportion, or all to it alone."""
+    """Give the transformer `minutes` and the autoencoder in proportion, or all to what is alone."""
     if cfg.until == "vae":
         cfg.vae.loop.minutes = minutes
+        return
+    if cfg.until == "upscaler":
+        cfg.upscaler.loop.update(minutes=minutes, steps=0)
         return
     cfg.vae.loop.minutes *= minutes / cfg.dit.loop.minutes
     cfg.dit.loop.minutes = minutes
@@ -242,7 +259,7 @@ def shrink(cfg: ConfigDict) -> None:
     cfg.vae.model.update(widths=tuple(16 for _ in cfg.vae.model.widths), channels=4)
     cfg.dit.model.update(width=32, depth=2, num_heads=2)
     cfg.dit.text.update(width=32, num_heads=2, max_tokens=64)  # of few captions, most are spelled
-    for part in (cfg.vae, cfg.dit):
+    for part in (cfg.vae, cfg.dit, cfg.upscaler):
         part.loop.update(steps=6, batch_size=8, log_every=2, checkpoint_every=3, eval_every=6)
         part.optimizer.warmup = 2
     cfg.sampling.steps = 3

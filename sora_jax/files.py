@@ -29,23 +29,31 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def writing(path: str | Path) -> Iterator[io.BufferedRandom]:
-    """A file to write, piece by piece, which is whole or not at all.
+    """A file to write, piece by piece, which is whole or not at all."""
+    with replacing(path) as temporary, temporary.open("w+b") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """The name of a file to write, for what needs a name; it is whole or not at all.
 
     It is a temporary file beside `path`, renamed when the block ends well and removed otherwise.
     """
     path = check_folder(path)
     with disk_errors(path):
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         try:
-            with os.fdopen(handle, "w+b") as file:
-                yield file
+            yield temporary
             # mkstemp makes files only the owner can read; use what the umask would have given.
             umask = os.umask(0)
             os.umask(umask)
             os.chmod(temporary, 0o666 & ~umask)
             os.replace(temporary, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
 
 

@@ -67,6 +67,48 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_timeline(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timeline",
+        metavar="FILE",
+        help="also write what is shown when, for editing programs: .otio, .edl, .xml or .fcpxml "
+        "(extra `timeline`)",
+    )
+
+
+def add_delivery(parser: argparse.ArgumentParser) -> None:
+    """What a finished video is written as; `delivery` gives the values."""
+    group = parser.add_argument_group("what is written")
+    group.add_argument(
+        "-o",
+        "--out",
+        required=True,
+        metavar="OUT",
+        help="file to write, .mp4 unless the profile has another; OUT.png shows before and after",
+    )
+    group.add_argument(
+        "--profile",
+        default="plain",
+        metavar="NAME",
+        help="plain (mp4), story (1080x1920), feed (1080x1080), wide (1920x1080), prores (.mov), "
+        "gif, webp, png (a folder) (plain)",
+    )
+    group.add_argument(
+        "--fit",
+        default="pad",
+        metavar="WAY",
+        help="to a profile's size: pad (bars) or crop (the middle) (pad)",
+    )
+    group.add_argument(
+        "--audio", default="keep", metavar="WAY", help="keep or drop all sound tracks (keep)"
+    )
+
+
+def delivery(args: argparse.Namespace) -> dict[str, Any]:
+    """Values of `add_delivery`, but for the file."""
+    return {name: getattr(args, name) for name in ("profile", "fit", "audio")}
+
+
 def add_shards_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--out", required=True, metavar="SHARDS", help="directory of shards to write"

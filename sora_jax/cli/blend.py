@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     shared.add_prompt(parser, required=False)
     shared.add_output(parser)
+    shared.add_timeline(parser)
     shared.add_sampling(parser)
 
 
@@ -44,5 +45,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         curve=args.curve,
         prompt=args.prompt,
         negative=args.negative,
+        timeline=args.timeline,
         **shared.sampling_wishes(args),
     )

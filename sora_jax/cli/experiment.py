@@ -6,6 +6,7 @@ from typing import Literal
 from sora_jax.export.sampling import SamplingConfig
 from sora_jax.models.dit import DiTConfig
 from sora_jax.models.text.encoder import TextConfig
+from sora_jax.models.upscaler import UpscalerConfig
 from sora_jax.models.vae.vae import VAEConfig
 from sora_jax.sharding.context import AttentionConfig
 from sora_jax.sharding.mesh import MeshConfig, Split
@@ -55,6 +56,14 @@ class DiTPart:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class UpscalerPart:
+    model: UpscalerConfig = UpscalerConfig()
+    frames: int = 2  # of each clip
+    optimizer: OptimizerConfig = OptimizerConfig()
+    loop: LoopConfig = LoopConfig()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalConfig:
     samples: int  # clips of each set
     shown: int  # fixed prompts that are sampled while training
@@ -81,7 +90,8 @@ class ExperimentConfig:
     mesh: MeshConfig
     eval: EvalConfig
     plan: PlanConfig = PlanConfig()
-    until: Literal["vae", "dit"] = "dit"  # what is trained last
+    upscaler: UpscalerPart = UpscalerPart()
+    until: Literal["vae", "dit", "upscaler"] = "dit"  # what is trained last, or alone
 
     def __post_init__(self):
         if self.vae.model.deep_encoder and self.vae.loss.rough_share >= 1:

@@ -31,6 +31,7 @@ from sora_jax.cli import (
     launch,
     loop,
     plan,
+    post,
     quickstart,
     recut,
     remix,
@@ -39,6 +40,7 @@ from sora_jax.cli import (
     storyboard,
     toyworld,
     train,
+    upscale,
 )
 from sora_jax.cli import args as shared
 from sora_jax.errors import LimitError, PolicyError, Preempted, RunError, UsageError
@@ -55,6 +57,8 @@ VERBS: dict[str, ModuleType] = {
     "loop": loop,
     "recut": recut,
     "storyboard": storyboard,
+    "post": post,
+    "upscale": upscale,
     "batch": batch,
     "replay": replay,
     "encode": encode,

@@ -103,7 +103,8 @@ def open_run(cfg: ExperimentConfig, workdir: Path, wandb_mode: writers.Mode = "o
     path = workdir / "config.json"
     if path.exists():
         found = config.difference(json.loads(path.read_text()), json.loads(_json(cfg)))
-        found = [item for item in found if not any(part in item.field for part in _MAY_CHANGE)]
+        free = _MAY_CHANGE if cfg.until == "upscaler" else (*_MAY_CHANGE, "upscaler.")
+        found = [item for item in found if not any(part in item.field for part in free)]
         if found:
             raise UsageError(
                 f"{workdir} holds a run with another config: {', '.join(map(str, found[:5]))}"
@@ -198,7 +199,7 @@ def run_vae(run: Run, data: Path, mesh, workdir: Path, samples=None) -> TrainedV
             load_videos(data, heldout(data), cfg.eval.samples),
             workdir=workdir,
             mesh=mesh,
-            writers=functools.partial(_writers, run, workdir, "training the VAE"),
+            writers=functools.partial(open_writers, run, workdir, "training the VAE"),
             samples=samples,
         )
 
@@ -278,7 +279,7 @@ def run_dit(
             probes,
             workdir=run.workdir,
             mesh=mesh,
-            writers=functools.partial(_writers, run, run.workdir, "training the transformer"),
+            writers=functools.partial(open_writers, run, run.workdir, "training the transformer"),
             samples=samples,
         )
     rows.close()
@@ -362,7 +363,8 @@ def _bundle(run: Run, model: ModelConfig, params: dict[str, Params], tokenizer) 
     )
 
 
-def _writers(run: Run, workdir: Path, title: str, progress: float) -> list[writers.Writer]:
+def open_writers(run: Run, workdir: Path, title: str, progress: float) -> list[writers.Writer]:
+    """Who gets the figures of a training of which the share `progress` is done."""
     if not hosts.is_first():
         return []
     opened: list[writers.Writer] = [

@@ -74,7 +74,7 @@ def run_experiment(
     """Load a config, train all of it in `args.workdir`, judge it and write the report."""
     from experiments import base
     from sora_jax import config
-    from sora_jax.cli import autoencoder, pipeline, prove
+    from sora_jax.cli import autoencoder, pipeline, prove, upscaler
     from sora_jax.cli.experiment import ExperimentConfig
     from sora_jax.sharding import hosts
     from sora_jax.train.loop import Stopped
@@ -89,7 +89,8 @@ def run_experiment(
     cfg = config.resolve(ExperimentConfig, values)
     wandb_mode: Any = "disabled" if args.logger == "none" else args.wandb
     run = pipeline.open_run(cfg, Path(args.workdir), wandb_mode)
-    stages: Any = (autoencoder, autoencoder) if cfg.until == "vae" else (pipeline, prove)
+    alone: Any = {"vae": autoencoder, "upscaler": upscaler}
+    stages: Any = (alone[cfg.until],) * 2 if cfg.until in alone else (pipeline, prove)
     try:
         trained = stages[0].train(run)
     except Stopped as stop:
@@ -98,10 +99,14 @@ def run_experiment(
         index, count = hosts.place()
         return {"notes": [f"process {index} of {count} is done; process 0 judges and reports"]}
     report = stages[1].prove(run, trained, command=_command(config_name, args))
-    return {
+    facts = {
         "report": str(run.workdir / "report.html"),
         "model": str(run.workdir / "bundle"),
         "minutes": json.loads(json.dumps(report["minutes"])),
+    }
+    if cfg.until == "upscaler":
+        return facts | {"report": str(run.workdir / "report.json")} | report["upscaler"]
+    return facts | {
         "vae_psnr": report["vae"]["psnr"],
         "linear_psnr": report["vae"]["linear_psnr"],
         **{

@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     shared.add_prompt(parser, required=False)
     shared.add_output(parser)
+    shared.add_timeline(parser)
     shared.add_sampling(parser)
 
 
@@ -39,5 +40,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         fill=args.fill,
         prompt=args.prompt,
         negative=args.negative,
+        timeline=args.timeline,
         **shared.sampling_wishes(args),
     )

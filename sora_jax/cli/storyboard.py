@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--negative", default="", metavar="TEXT", help="what guidance moves away from"
     )
     shared.add_output(parser)
+    shared.add_timeline(parser)
     shared.add_sampling(parser)
 
 
@@ -37,5 +38,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         args.out,
         is_preview=args.preview,
         negative=args.negative,
+        timeline=args.timeline,
         **shared.sampling_wishes(args),
     )

@@ -103,13 +103,13 @@ def write_bundle(
         "sampling": config.to_dict(sampling),
     }
     content = {
-        "vae.safetensors": _to_bytes(params["vae"], dtype),
-        "dit.safetensors": _to_bytes(params["dit"], dtype),
-        "config.json": _json(values),
-        "tokenizer.json": _json(tokenizer.to_json()),
+        "vae.safetensors": weight_bytes(params["vae"], dtype),
+        "dit.safetensors": weight_bytes(params["dit"], dtype),
+        "config.json": json_bytes(values),
+        "tokenizer.json": json_bytes(tokenizer.to_json()),
         "card.md": card.encode(),
     }
-    return _write(directory, content)
+    return write_files(directory, content)
 
 
 def write_vae(
@@ -129,14 +129,14 @@ def write_vae(
         "clips": config.to_dict(clips),
     }
     content = {
-        "vae.safetensors": _to_bytes(params, dtype),
-        "config.json": _json(values),
+        "vae.safetensors": weight_bytes(params, dtype),
+        "config.json": json_bytes(values),
         "card.md": card.encode(),
     }
-    return _write(directory, content)
+    return write_files(directory, content)
 
 
-def _write(directory: str | Path, content: dict[str, bytes]) -> Path:
+def write_files(directory: str | Path, content: dict[str, bytes]) -> Path:
     """Write files and their manifest, whole or not at all."""
     directory = Path(directory).absolute()
     if directory.exists() and any(directory.iterdir()) and not _is_bundle(directory):
@@ -147,7 +147,7 @@ def _write(directory: str | Path, content: dict[str, bytes]) -> Path:
         new = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
         try:
             new.chmod(0o755)
-            for name, body in [*content.items(), (MANIFEST, _json({"files": manifest}))]:
+            for name, body in [*content.items(), (MANIFEST, json_bytes({"files": manifest}))]:
                 (new / name).write_bytes(body)
             _swap(new, directory)
         finally:
@@ -167,11 +167,11 @@ def open_model(name: str | Path) -> Bundle:
             f"{name} holds an autoencoder alone, for encode, decode and evaluate --suite vae; name "
             "a model that has a transformer"
         )
-    content = _verified(directory, manifest_bytes, CONTENT)
-    values = _settings(content, directory)
+    content = verified(directory, manifest_bytes, CONTENT)
+    values = settings(content, directory)
     model = config.resolve(ModelConfig, values["model"])
-    vae = _weights(content, directory, "vae", VAE, model.vae)
-    dit = _weights(content, directory, "dit", network.Denoiser, model)
+    vae = weights(content, directory, "vae", VAE, model.vae)
+    dit = weights(content, directory, "dit", network.Denoiser, model)
     return Bundle(
         model=model,
         params={"vae": vae, "dit": dit},
@@ -189,8 +189,8 @@ def open_vae(name: str | Path) -> VAEBundle:
     """
     directory = find_model(name)
     manifest_bytes = (directory / MANIFEST).read_bytes()
-    content = _verified(directory, manifest_bytes, VAE_CONTENT)
-    values = _settings(content, directory)
+    content = verified(directory, manifest_bytes, VAE_CONTENT)
+    values = settings(content, directory)
     form = values["clips"] if is_vae_alone(name) else values["sampling"]
     fields = [field.name for field in dataclasses.fields(ClipForm)]
     vae = config.resolve(VAEConfig, values["model"]["vae"])
@@ -198,7 +198,7 @@ def open_vae(name: str | Path) -> VAEBundle:
         vae=vae,
         latents=config.resolve(LatentStats, values["model"]["latents"]),
         clips=config.resolve(ClipForm, {name: form[name] for name in fields}),
-        params=_weights(content, directory, "vae", VAE, vae),
+        params=weights(content, directory, "vae", VAE, vae),
         path=directory,
         digest=hashlib.sha256(manifest_bytes).hexdigest(),
         weights=hashlib.sha256(content["vae.safetensors"]).hexdigest(),
@@ -211,7 +211,7 @@ def is_vae_alone(name: str | Path) -> bool:
     return set(_parse(path.read_bytes(), path).get("files", {})) == set(VAE_CONTENT)
 
 
-def _settings(content: dict[str, bytes], directory: Path) -> dict[str, Any]:
+def settings(content: dict[str, bytes], directory: Path) -> dict[str, Any]:
     """What config.json says, in this version's words."""
     values = _upgraded(_parse(content["config.json"], directory / "config.json"))
     if values.get("format") != FORMAT:
@@ -222,7 +222,7 @@ def _settings(content: dict[str, bytes], directory: Path) -> dict[str, Any]:
     return values
 
 
-def _weights(content: dict[str, bytes], directory: Path, part: str, make: type, cfg: Any) -> Params:
+def weights(content: dict[str, bytes], directory: Path, part: str, make: type, cfg: Any) -> Params:
     """The parameters of `make(cfg)`, after comparing their names and shapes."""
     path = directory / f"{part}.safetensors"
     params = _from_bytes(content[path.name], path)
@@ -238,6 +238,11 @@ def _upgraded(values: dict) -> dict:
     dit["mlp_width"] = dit.pop("mlp_ratio") * dit["width"]
     dit["remat"] = "block" if dit["remat"] else "none"
     return values | {"format": FORMAT, "model": values["model"] | {"dit": dit}}
+
+
+def model_digest(name: str | Path) -> str:
+    """SHA-256 of a model's manifest, which names the digests of all its files."""
+    return hashlib.sha256((find_model(name) / MANIFEST).read_bytes()).hexdigest()
 
 
 def find_model(name: str | Path) -> Path:
@@ -298,7 +303,8 @@ def _swap(new: Path, directory: Path) -> None:
         os.rename(new, directory)
 
 
-def _json(values: Any) -> bytes:
+def json_bytes(values: Any) -> bytes:
+    """`values` as JSON for people."""
     return (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
 
 
@@ -306,7 +312,8 @@ def _entry(body: bytes) -> dict[str, Any]:
     return {"sha256": hashlib.sha256(body).hexdigest(), "size": len(body)}
 
 
-def _to_bytes(params: Params, dtype: str) -> bytes:
+def weight_bytes(params: Params, dtype: str) -> bytes:
+    """Nested params as a safetensors file. Raises UsageError and LimitError as `write_bundle`."""
     if dtype not in DTYPES:
         raise UsageError(f"dtype {dtype!r} is not for bundles; use one of {', '.join(DTYPES)}")
     arrays = {}
@@ -337,7 +344,7 @@ def _parse(body: bytes, path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not JSON ({error}); copy the bundle again") from error
 
 
-def _verified(directory: Path, manifest_bytes: bytes, names: Sequence[str]) -> dict[str, bytes]:
+def verified(directory: Path, manifest_bytes: bytes, names: Sequence[str]) -> dict[str, bytes]:
     """The content of each of the files, after comparing it with the manifest."""
     entries = _parse(manifest_bytes, directory / MANIFEST).get("files", {})
     content = {}

@@ -29,26 +29,27 @@ def at_places(frames: Frames, places: NDArray[np.floating]) -> Frames:
     lower = np.minimum(np.floor(places).astype(int), max(last - 1, 0))
     order = np.argsort(lower, kind="stable")
     for index, numbers in itertools.groupby(order, key=lambda number: lower[number]):
-        motion = None
+        between = None
         for number in numbers:
             share = float(places[number] - index)
             if share in (0.0, 1.0):
                 out[number] = frames[index + int(share)]
                 continue
             pair = frames[index], frames[index + 1]
-            motion = motion or (_flow(*pair), _flow(*pair[::-1]))
-            out[number] = _between(*pair, *motion, share)
+            between = between or (motion(*pair), motion(*pair[::-1]))
+            out[number] = _between(*pair, *between, share)
     return out
 
 
 def _between(a, b, forward, backward, share: float) -> NDArray[np.uint8]:
     to_a = -(1 - share) * share * forward + share**2 * backward
     to_b = (1 - share) ** 2 * forward - share * (1 - share) * backward
-    mixed = (1 - share) * _warp(a, to_a) + share * _warp(b, to_b)
+    mixed = (1 - share) * warp(a, to_a) + share * warp(b, to_b)
     return np.clip(np.round(mixed), 0, 255).astype(np.uint8)
 
 
-def _warp(picture, flow) -> NDArray[np.float32]:
+def warp(picture: NDArray, flow: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`picture` (H W 3) as seen from where its pixels go by `flow` (H W 2); edges are repeated."""
     height, width = picture.shape[:2]
     y, x = np.mgrid[:height, :width].astype(np.float32)
     where = x + flow[..., 0], y + flow[..., 1]
@@ -57,7 +58,7 @@ def _warp(picture, flow) -> NDArray[np.float32]:
     )
 
 
-def _flow(a, b) -> NDArray[np.float32]:
+def motion(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Motion in pixels from `a` to `b`, H W 2 (x, y)."""
     height, width = a.shape[:2]
     scale = max(1, -(-_FLOW_SIDE // min(height, width)))

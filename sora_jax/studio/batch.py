@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from sora_jax.errors import LimitError, PolicyError, RunError, UsageError
-from sora_jax.studio import boards, edits, facade
-from sora_jax.studio.record import TOOLS
+from sora_jax.studio import boards, edits, facade, finish
+from sora_jax.studio.record import TOOLS, takes_model
 
-_MODULES = (boards, edits, facade)  # whose tools these are
+_MODULES = (boards, edits, facade, finish)  # whose tools these are
 _SHAPE = ("model", "tool", "size", "fps", "seconds", "steps", "solver", "draft")
 
 type Progress = Callable[[int, int], None]  # jobs done, of all
@@ -73,9 +73,10 @@ def _read(path: Path, model: str | None) -> dict[str, dict[str, Any]]:
         name = str(job.pop("name", f"{number:04d}"))
         if name in jobs or Path(name).name != name:
             raise UsageError(f"line {number} of {path}: name {name!r} is taken or is a path")
-        job.setdefault("model", model)
-        if job["model"] is None:
-            raise UsageError(f"line {number} of {path} names no model; do so, or use --model")
+        if takes_model(job["tool"]):
+            job.setdefault("model", model)
+            if job["model"] is None:
+                raise UsageError(f"line {number} of {path} names no model; do so, or use --model")
         if "size" in job:
             job["size"] = tuple(job["size"])
         jobs[name] = job

@@ -11,6 +11,7 @@ a prompt and one of them. Its `transition` is "continue" (the default) or "cut".
 
 import dataclasses
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from sora_jax.generate.request import count_frames
 from sora_jax.generate.storyboard import Card
 from sora_jax.studio.job import Job
 from sora_jax.studio.record import tool
+from sora_jax.studio.timeline import Segment
 
 PREVIEW_SHARE = 8  # a preview takes one step for so many of the whole
 _BOARD, _CARD = ("seconds", "cards"), ("time", "prompt", "image", "video", "transition")
@@ -32,14 +34,23 @@ _TRANSITIONS = ("continue", "cut")
 
 @tool
 def storyboard(
-    model: str, board: str | Path, out: str | Path, *, is_preview: bool = False, **wishes: Any
+    model: str,
+    board: str | Path,
+    out: str | Path,
+    *,
+    is_preview: bool = False,
+    timeline: str | Path | None = None,
+    **wishes: Any,
 ) -> dict[str, Any]:
     """Make the video of a board; as a preview, a sheet of one frame a card, of a few quick steps.
 
-    `wishes` are those of `Job`.
+    `timeline` is written with the video, a segment a card. `wishes` are those of `Job`.
     """
+    if is_preview and timeline is not None:
+        raise UsageError("a preview makes no video that a timeline could name; leave one of them")
     content = _read(Path(board))
     job = Job(model, None, out, wishes)
+    job.plan_timeline(timeline)
     job.take(board)
     settings = job.settings
     num_frames = count_frames(content["seconds"], settings.fps)
@@ -58,12 +69,25 @@ def storyboard(
     )[0]
     titles = [f"{card.time:g} s  {card.prompt}" for card in cards]
     if not is_preview:
-        return job.finish(video, cards=titles)
+        facts = job.write_timeline(_segments(job, cards, num_frames))
+        return job.finish(video, cards=titles, **facts)
     sheet = job.out.with_suffix(".png")
     media.write_png(
         sheet, sheets.contact_sheet([video[place : place + 1] for place in places], titles)
     )
     return {"contact_sheet": str(sheet), "cards": titles, "notes": job.notes}
+
+
+def _segments(job: Job, cards: Sequence[Card], num_frames: int) -> list[Segment]:
+    starts = [0, *(round(card.time * job.settings.fps) for card in cards[1:])]
+    return [
+        Segment(
+            name=f"{number} card", path=job.out, start=start, count=end - start, note=card.prompt
+        )
+        for number, (card, start, end) in enumerate(
+            zip(cards, starts, [*starts[1:], num_frames], strict=True), 1
+        )
+    ]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from sora_jax.generate import t2v
 from sora_jax.generate.request import count_frames
 from sora_jax.studio.job import Job
 from sora_jax.studio.record import tool
+from sora_jax.studio.timeline import Segment
 
 
 @tool
@@ -55,16 +56,18 @@ def blend(
     seconds: float | None = None,
     mode: str = "transition",
     curve: str = "linear",
-    prompt: str | None = None,
     **wishes: Any,
 ) -> dict[str, Any]:
-    """Go from `first` to `second`: by `seconds` of transition between them, or mixed throughout."""
+    """Go from `first` to `second`: by `seconds` of transition between them, or mixed throughout.
+
+    `wishes` may have a `prompt`, and a `timeline` to write.
+    """
     if mode not in blend_tool.MODES:
         raise UsageError(f"mode {mode!r} is not one of {', '.join(blend_tool.MODES)}")
     if (mode == "mix") != (seconds is None):
         raise UsageError("--seconds is the length of a transition: give it there, and not to a mix")
     influence = curves.parse_curve(curve)
-    job = Job(model, prompt, out, wishes)
+    job = _job(model, out, wishes)
     a, b = job.read(first, keep_end=True), job.read(second)
     engine, request = job.engine(), [job.request]
     if seconds is None:
@@ -72,12 +75,20 @@ def blend(
         video = blend_tool.mix(
             engine, a[None, :count], b[None, :count], request, job.settings, curve=influence
         )
-        return job.finish(video[0], mode=mode, curve=curve)
+        facts = job.write_timeline([Segment(name="1 mix", path=job.out, start=0, count=count)])
+        return job.finish(video[0], mode=mode, curve=curve, **facts)
     num_new = count_frames(seconds, job.settings.fps)
     video = blend_tool.transition(
         engine, a[None], b[None], request, job.settings, num_new=num_new, curve=influence
     )
-    return job.finish(video[0], mode=mode, curve=curve)
+    facts = job.write_timeline(
+        [
+            Segment(name="1 A", path=Path(first), start=job.dropped[str(first)], count=len(a)),
+            Segment(name="2 generated", path=job.out, start=len(a), count=num_new),
+            Segment(name="3 B", path=Path(second), start=0, count=len(b)),
+        ]
+    )
+    return job.finish(video[0], mode=mode, curve=curve, **facts)
 
 
 @tool
@@ -120,22 +131,52 @@ def recut(
     *,
     keep: Sequence[tuple[float, float]],
     fill: float = 0.0,
-    prompt: str | None = None,
     **wishes: Any,
 ) -> dict[str, Any]:
-    """Join the parts [start, end) seconds of `source`, `fill` generated seconds between each."""
-    job = Job(model, prompt, out, wishes)
+    """Join the parts [start, end) seconds of `source`, `fill` generated seconds between each.
+
+    `wishes` may have a `prompt`, and a `timeline` to write.
+    """
+    job = _job(model, out, wishes)
     frames = job.read(source)
-    parts = [frames[None, _span(span, len(frames), job)] for span in keep]
+    spans = [_span(span, len(frames), job) for span in keep]
+    parts = [frames[None, span] for span in spans]
+    num_fill = count_frames(fill, job.settings.fps) if fill else 0
     video = recut_tool.recut(
         job.engine(),
         parts,
         [job.request],
         job.settings,
-        num_fill=count_frames(fill, job.settings.fps) if fill else 0,
+        num_fill=num_fill,
     )
     kept = sum(part.shape[1] for part in parts)
-    return job.finish(video[0], kept_frames=kept, filled_frames=video.shape[1] - kept)
+    facts = job.write_timeline(_segments(Path(source), spans, job.out, num_fill))
+    return job.finish(video[0], kept_frames=kept, filled_frames=video.shape[1] - kept, **facts)
+
+
+def _job(model: str, out: str | Path, wishes: dict[str, Any]) -> Job:
+    """A job whose wishes may have a prompt and a timeline."""
+    own = ("prompt", "timeline")
+    rest = {name: value for name, value in wishes.items() if name not in own}
+    job = Job(model, wishes.get("prompt"), out, rest)
+    job.plan_timeline(wishes.get("timeline"))
+    return job
+
+
+def _segments(source: Path, spans: Sequence[slice], out: Path, num_fill: int) -> list[Segment]:
+    """What a re-cut shows, in order: parts of `source`, and what is generated, out of `out`."""
+    segments: list[Segment] = []
+    place = 0
+    for number, span in enumerate(spans):
+        if number and num_fill:
+            name = f"{len(segments) + 1} generated"
+            segments.append(Segment(name=name, path=out, start=place, count=num_fill))
+            place += num_fill
+        count = span.stop - span.start
+        name = f"{len(segments) + 1} kept"
+        segments.append(Segment(name=name, path=source, start=span.start, count=count))
+        place += count
+    return segments
 
 
 def _check_longer(total: int, given: int, job: Job) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sora_jax import files, media, sheets
-from sora_jax.errors import UsageError
+from sora_jax.errors import LimitError, UsageError
 from sora_jax.export.bundle import Bundle, open_model
 from sora_jax.export.sampling import SamplingConfig
 from sora_jax.generate import fit
 from sora_jax.generate.canvas import encode_captions, encode_negatives
 from sora_jax.generate.engine import Engine
 from sora_jax.generate.request import Request, count_frames, make_request, make_settings
+from sora_jax.post import audio
+from sora_jax.studio import timeline
 from sora_jax.studio.record import file_digest
+from sora_jax.studio.timeline import Segment
 
 PEOPLE_SIDE = 256  # pixels: smaller clips are written larger, each pixel repeated, for players
 VIDEO_SUFFIXES = (".mp4",)
+MAX_SECONDS = 60.0  # of a video that goes into a tool
 DRAFT_SHARE = 8  # a draft takes one step for so many of the whole
 
 
@@ -63,6 +68,8 @@ class Job:
         self.prompt = prompt
         self.notes: list[str] = []
         self.inputs: dict[str, str] = {}  # SHA-256 of each file that went in
+        self.timeline: Path | None = None
+        self.dropped: dict[str, int] = {}  # frames left out at the beginning of each video
         self.start = time.monotonic()
 
     def note(self, text: str | None) -> None:
@@ -78,14 +85,21 @@ class Job:
         `keep_end` is for what comes after it: frames too many are dropped at its beginning.
         """
         self.take(source)
-        native = media.probe(source).fps
+        info = media.probe(source)
+        native = info.fps
+        _check_length(source, info.num_frames / native)
         frames, _ = media.read_video(source, fps=self.settings.fps)
+        _check_length(source, len(frames) / self.settings.fps)  # the header may not say
+        if audio.tracks(source):
+            self.note(f"the sound of {Path(source).name} is left out: other frames come out")
         if abs(native - self.settings.fps) > 0.01:
             self.note(f"{native:g} fps was resampled to {self.settings.fps:g}, the model's rate")
         frames, note = fit.fit_size(frames, self.settings.size)
         self.note(note)
+        whole = len(frames)
         frames, note = fit.fit_chunks(frames, keep_end=keep_end)
         self.note(note)
+        self.dropped[str(source)] = whole - len(frames) if keep_end else 0
         return frames
 
     def read_image(self, source: str | Path) -> NDArray[np.uint8]:
@@ -98,6 +112,16 @@ class Job:
         path = Path(source).resolve()
         if path.is_file():
             self.inputs[str(path)] = file_digest(path)
+
+    def plan_timeline(self, path: str | Path | None) -> None:
+        """Check the name of a timeline that shall be written; None is none."""
+        self.timeline = None if path is None else timeline.check(path, self.settings.fps)
+
+    def write_timeline(self, segments: Sequence[Segment]) -> dict[str, Any]:
+        """Write the timeline, if one is wanted, and give what is said of it."""
+        if self.timeline is None:
+            return {}
+        return timeline.write(self.timeline, self.out.stem, segments, self.settings.fps)
 
     def finish(self, video: NDArray[np.uint8], **facts: Any) -> dict[str, Any]:
         sample_seconds = time.monotonic() - self.start
@@ -131,3 +155,10 @@ class Job:
                 "frames_sha256": hashlib.sha256(np.ascontiguousarray(video).tobytes()).hexdigest(),
             },
         }
+
+
+def _check_length(source: str | Path, seconds: float) -> None:
+    if seconds > MAX_SECONDS + 1e-6:
+        raise LimitError(
+            f"{source} has {seconds:.4g} s and a tool takes {MAX_SECONDS:g}; trim it first"
+        )

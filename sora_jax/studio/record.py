@@ -12,13 +12,13 @@ import jax
 
 from sora_jax import files
 from sora_jax.errors import RunError, UsageError
-from sora_jax.export.bundle import open_vae
+from sora_jax.export.bundle import model_digest
 
 type Tool = Callable[..., dict[str, Any]]
 
 TOOLS: dict[str, Tool] = {}  # by the name of the verb
-_NOT_SAID = ("out", "progress")
-_PATHS = ("model", "source", "image", "first", "second", "mask", "board")
+_NOT_SAID = ("out", "progress", "timeline")
+_PATHS = ("model", "source", "image", "first", "second", "mask", "board", "lut")
 
 
 def tool(function: Tool) -> Tool:
@@ -57,10 +57,9 @@ def replay(record: str | Path, out: str | Path) -> dict[str, Any]:
     for name, digest in content["inputs"].items():
         if not Path(name).is_file() or file_digest(name) != digest:
             raise UsageError(f"{name} is not the file that it was when {path.name} was written")
-    if open_vae(arguments["model"]).digest != content["result"]["model_digest"]:
-        raise UsageError(
-            f"{arguments['model']} is not the model that it was when {path.name} was written"
-        )
+    model = arguments.get("model")  # what only finishes a video has none
+    if model is not None and model_digest(model) != content["result"]["model_digest"]:
+        raise UsageError(f"{model} is not the model that it was when {path.name} was written")
     result = TOOLS[content["tool"]](**arguments | {"out": str(out)})
     again = json.loads(Path(result["record"]).read_text())
     if again["frames_sha256"] != content["frames_sha256"]:
@@ -78,11 +77,20 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def takes_model(name: str) -> bool:
+    """Whether a tool must be told a model."""
+    parameter = inspect.signature(TOOLS[name]).parameters.get("model")
+    return parameter is not None and parameter.default is inspect.Parameter.empty
+
+
 def _arguments(function: Tool, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
     """All that a call says, as JSON: paths whole, and without what is left at None."""
-    bound = inspect.signature(function).bind(*args, **kwargs).arguments
-    flat = {name: value for name, value in bound.items() if name != "wishes"}
-    flat |= bound.get("wishes", {})
+    signature = inspect.signature(function)
+    bound = signature.bind(*args, **kwargs).arguments
+    kinds = {name: parameter.kind for name, parameter in signature.parameters.items()}
+    flat: dict[str, Any] = {}
+    for name, value in bound.items():
+        flat |= value if kinds[name] is inspect.Parameter.VAR_KEYWORD else {name: value}
     unsaid = [name for name, value in flat.items() if value is None or name in _NOT_SAID]
     flat = {name: value for name, value in flat.items() if name not in unsaid}
     for name in _PATHS:

@@ -25,6 +25,7 @@ def test_contradictions_are_named(changes, words):
 
 EXPERIMENTS = ["quickstart", "toyworld", "videos", "toyworld:smoke"]
 EXPERIMENTS += ["vae/f8t4c16", "experiments/vae/f16t4c48.py", "vae/f16t4c48:smoke"]
+EXPERIMENTS += ["upscaler", "upscaler:smoke"]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
