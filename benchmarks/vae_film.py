@@ -29,6 +29,7 @@ from sora_jax.export.bundle import VAEBundle, open_vae  # noqa: E402
 from sora_jax.generate.codec import Codec  # noqa: E402
 from sora_jax.models.vae import linear, stream, tiling  # noqa: E402
 from sora_jax.models.vae.vae import fold, unfold  # noqa: E402
+from sora_jax.train import vae_run  # noqa: E402
 
 RUN = Path("runs/vae_film")
 MAX_MINUTES, MIN_GAIN = 30.0, 3.0
@@ -108,8 +109,7 @@ def qualities(bundle: VAEBundle) -> dict[str, float]:
         rebuilt = codec.decode(codec.encode(videos))
         found[f"psnr_{size}"] = reconstruction.psnr(videos, rebuilt)
         alike = crops[scales == (size == 64)]
-        spread = np.linspace(0, len(alike) - 1, min(FITTED, len(alike))).astype(int)
-        best = linear_codec(alike[spread], bundle)
+        best = linear_codec(vae_run.spread(alike, FITTED), bundle)
         linear_ones = linearly(best, videos, bundle)
         found[f"linear_psnr_{size}"] = reconstruction.psnr(videos, linear_ones)
         for name, made in (("psnr", rebuilt), ("linear_psnr", linear_ones)):

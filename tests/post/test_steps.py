@@ -1,11 +1,15 @@
 """If these fail, a finishing step does not mend what it is for, or spoils what is whole."""
 
+import argparse
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
 
+from sora_jax.cli import post as verb
 from sora_jax.errors import UsageError
-from sora_jax.post import chain, denoise, sharpen, shots, stabilise
+from sora_jax.post import chain, denoise, profiles, sharpen, shots, stabilise
 from tests.post.clips import psnr, scene
 
 
@@ -173,3 +177,14 @@ def test_a_long_clip_is_never_held_whole():
 def test_wrong_values_are_named(preset, wishes, message):
     with pytest.raises(UsageError, match=message):
         chain.finish([], chain.make_steps(preset, **wishes))
+
+
+def test_the_verb_offers_every_step_preset_and_profile():
+    """Its help is written without loading them, and must not fall behind."""
+    assert verb.STEPS == tuple(field.name for field in dataclasses.fields(chain.Steps))
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    told = {action.dest: action.help or "" for action in parser._actions}
+    assert set(verb.STEPS) <= set(told)
+    assert all(name in told["preset"] for name in chain.PRESETS)
+    assert all(name in told["profile"] for name in profiles.PROFILES)

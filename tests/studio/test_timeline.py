@@ -62,29 +62,32 @@ def test_every_frame_of_a_minute_reads_back(tmp_path, library, fps):
     timeline.write(path, "cut", segments, fps)
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (
-            ("recut", "tiny", "a.mp4", "--keep", "1:2", "--keep", "0:0.5", "--fill", "0.5"),
-            (["1 kept", "2 generated", "3 kept"], [(1, 1), (1, 0.5), (0, 0.5)]),
-        ),
-        (
-            ("blend", "tiny", "a.mp4", "b.mp4", "--seconds", "1"),
-            (["1 A", "2 generated", "3 B"], [(0, 2), (2, 1), (0, 2)]),
-        ),
-        (
-            ("storyboard", "tiny", "board.yaml"),
-            (["1 card", "2 card", "3 card"], [(0, 1), (1, 1), (2, 1)]),
-        ),
-    ],
-    ids=["recut", "blend", "storyboard"],
+# What each tool is told, and its segments: names, and (start, length) in seconds.
+RECUT = (
+    ("recut", "tiny", "a.mp4", "--keep", "1:2", "--keep", "0:0.5", "--fill", "0.5"),
+    ["1 kept", "2 generated", "3 kept"],
+    [(1, 1), (1, 0.5), (0, 0.5)],
 )
-def test_tools_show_in_it_what_they_made(place, capsys, library, words, told, suffix):  # noqa: F811
-    names, seconds = told
-    if suffix not in (".otio", ".edl") and words[0] != "recut":
-        pytest.skip("one tool is enough for each of the other formats")
+BLEND = (
+    ("blend", "tiny", "a.mp4", "b.mp4", "--seconds", "1"),
+    ["1 A", "2 generated", "3 B"],
+    [(0, 2), (2, 1), (0, 2)],
+)
+STORYBOARD = (
+    ("storyboard", "tiny", "board.yaml"),
+    ["1 card", "2 card", "3 card"],
+    [(0, 1), (1, 1), (2, 1)],
+)
+# Every tool in two formats, one of them in the others too.
+TOLD = [(tool, suffix) for tool in (RECUT, BLEND, STORYBOARD) for suffix in (".otio", ".edl")]
+TOLD += [(RECUT, ".xml"), (RECUT, ".fcpxml")]
+
+
+@pytest.mark.parametrize(
+    ("tool", "suffix"), TOLD, ids=[f"{tool[0][0]}{suffix}" for tool, suffix in TOLD]
+)
+def test_tools_show_in_it_what_they_made(place, capsys, library, tool, suffix):  # noqa: F811
+    words, names, seconds = tool
     path = place / f"told{suffix}"
     code, result = run(place, capsys, *words, "--timeline", str(path))
     assert code == 0 and result["timeline"] == str(path)

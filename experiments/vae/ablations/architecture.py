@@ -10,9 +10,10 @@ codec of 16 channels, and steps that the time was enough for:
     leaky ReLU for SiLU .65 (1,127)     norm, contrast given back after each branch .63 (1,056)
     norm, gated products for the MLP .53 (1,098)
     batch 1 .59 (1,655)     rates halved .72                rates doubled .37
-Blocks without norm won by far, and small networks in so short a time; of the rest, what makes more
-steps. Full 3-D and factorised convolutions, wavelets and attention at the coarsest level are not
-compared yet: `python -m benchmarks.vae_architectures` does that, with three seeds.
+The time was CPU time; the command above trains for two minutes of all cores. Blocks without norm
+won, and small networks in so short a time. One seed does not tell apart what is within a tenth.
+Full 3-D and factorised convolutions, wavelets and attention at the coarsest level are not compared
+yet: `python -m benchmarks.vae_architectures` does that, with three seeds.
 """
 
 from ml_collections import ConfigDict
