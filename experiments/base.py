@@ -99,6 +99,11 @@ def vae() -> dict:
         },
         "optimizer": optimizer(rate=1.5e-3, matrix_rate=2e-2),
         "loop": loop(minutes=3.0, batch_size=8),
+        "augment": {  # what is drawn anew each time that a clip is seen
+            "frames": 0,  # of a clip, in a row; 0: all
+            "mirror": False,  # in space, and of squares rows and columns
+            "reverse": False,  # in time
+        },
         "normalise": "global",  # latents: one scale for all channels | channel: one for each
         "split": "frames",  # of a clip over the mesh's context devices: frames | height
     }

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from sora_jax.data.augment import AugmentConfig
 from sora_jax.export.sampling import SamplingConfig
 from sora_jax.models.dit import DiTConfig
 from sora_jax.models.text.encoder import TextConfig
@@ -39,6 +40,7 @@ class VAEPart:
     loss: VAELossConfig
     optimizer: OptimizerConfig
     loop: LoopConfig
+    augment: AugmentConfig
     normalise: Normalise
     split: Split
 

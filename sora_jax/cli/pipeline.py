@@ -189,6 +189,7 @@ def run_vae(run: Run, data: Path, mesh, workdir: Path, samples=None) -> TrainedV
         loss=cfg.vae.loss,
         optimizer=cfg.vae.optimizer,
         loop=cfg.vae.loop,
+        augment=cfg.vae.augment,
         normalise=cfg.vae.normalise,
         split=cfg.vae.split,
     )

@@ -109,6 +109,7 @@ def make_program(cfg: ExperimentConfig, topology: Topology, what: str) -> progra
             loss=part.loss,
             optimizer=part.optimizer,
             loop=part.loop,
+            augment=part.augment,
             normalise=part.normalise,
             split=part.split,
         )

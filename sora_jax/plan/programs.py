@@ -74,7 +74,8 @@ def train_program(
 def vae_program(cfg: VAETraining, clip: Shape, mesh: meshes.Mesh) -> Program:
     """The training step of the autoencoder."""
     plan = vae_run.plan(cfg, lambda key: network.init(VAE, cfg.vae, key))
-    video = np.zeros((1, clip.frames, clip.height, clip.width, 3), np.uint8)
+    frames = cfg.augment.frames or clip.frames
+    video = np.zeros((1, frames, clip.height, clip.width, 3), np.uint8)
     batch: dict[str, np.ndarray] = {"video": video, "sample_id": np.zeros(1, np.int32)}
     built = runner.build(plan, mesh)
     return _training(

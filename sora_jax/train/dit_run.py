@@ -63,9 +63,11 @@ class RowMaker:
 
     def __init__(self, cfg: DiTTraining, clips: LatentClips, tokenizer: Tokenizer):
         self._cfg, self._clips = cfg, clips
-        encode = functools.cache(tokenizer.encode)  # of captions many are alike
-        self._global = [_tokens(encode, captions[:1]) for captions in clips.captions]
-        self._timed = [_tokens(encode, captions[1:] or captions) for captions in clips.captions]
+        # Of captions many are alike.
+        tokens = functools.cache(functools.partial(_tokens, functools.cache(tokenizer.encode)))
+        texts = [tuple(captions) for captions in clips.captions]
+        self._global = [tokens(captions[:1]) for captions in texts]
+        self._timed = [tokens(captions[1:] or captions) for captions in texts]
         patch = cfg.model.dit.patch
         grid = clips.latents.shape[1:4]
         self.size = RowSize(
@@ -207,7 +209,7 @@ def step_flops(cfg: DiTTraining, batch: dict[str, NDArray]) -> int:
     return flops.matmul_flops(built.step_fn, built.abstract, batch, 0.0)
 
 
-def _tokens(encode: Callable[[str], list[int]], captions: list[tuple[str, float, float]]):
+def _tokens(encode: Callable[[str], list[int]], captions: tuple[tuple[str, float, float], ...]):
     ids = [encode(text) for text, _, _ in captions]
     spans = [[span[1:]] * len(tokens) for tokens, span in zip(ids, captions, strict=True)]
     return (np.array(sum(ids, []), np.int32), np.array(sum(spans, []), np.float32).reshape(-1, 2))

@@ -1,6 +1,7 @@
 """Training the autoencoder: from clips to frozen weights, latent statistics and its figures."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 
 from sora_jax.arrays import Params
 from sora_jax.data import loader
+from sora_jax.data.augment import AugmentConfig, augment
 from sora_jax.data.records import Columns
+from sora_jax.errors import UsageError
 from sora_jax.export import features
 from sora_jax.models import network
 from sora_jax.models.network import LatentStats
@@ -44,6 +47,7 @@ class VAETraining:
     loss: VAELossConfig
     optimizer: OptimizerConfig
     loop: loop.LoopConfig
+    augment: AugmentConfig = AugmentConfig()
     normalise: Normalise = "global"
     split: meshes.Split = "frames"  # what the mesh's `context` axis divides
 
@@ -73,8 +77,14 @@ def train_vae(
 ) -> TrainedVAE:
     """Train on `videos` (N T H W 3), measure on `heldout`; goes on from `workdir/checkpoints`.
 
-    `samples` is given the step and the EMA's parameters, and gives files to look at by name.
+    `samples` is given the step and the EMA's parameters, and gives files to look at by name. Raises
+    UsageError for clips that are shorter than the training is to see.
     """
+    frames = videos.shape[1]
+    if cfg.augment.frames > frames:
+        raise UsageError(
+            f"augment.frames is {cfg.augment.frames} and clips have {frames}; ask at most those"
+        )
     codec = linear_codec(cfg.vae, videos)
 
     def init(key: jax.Array) -> Params:
@@ -91,6 +101,7 @@ def train_vae(
         Columns({"video": videos}),
         batch_size=cfg.loop.batch_size,
         seed=cfg.loop.seed,
+        transform=functools.partial(augment, cfg.augment),
         host=hosts.place(),
     )
     result = runner.run(
