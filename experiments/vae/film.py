@@ -20,10 +20,18 @@ def get_config(arg: str = "") -> ConfigDict:
     cfg.data.update(source="runs/vae_film/clips", num_vae=16384, **clips)
     cfg.sampling.update(clips)
     cfg.vae.model.update(
-        channels=16, deep_encoder=True, norm=False, dtype="float32", widths=(96, 160)
+        channels=16,
+        deep_encoder=True,
+        norm=False,
+        dtype="float32",
+        widths=(96, 192),
+        mlp_ratio=2,
     )
+    cfg.vae.augment.update(frames=8, mirror=True, reverse=True)
     cfg.vae.loss.update(l1=0.02, latent_noise=0.02, rough_share=0.0)
-    cfg.vae.loop.update(minutes=25.0, batch_size=4, log_every=50, eval_every=1000)
+    cfg.vae.loop.update(
+        minutes=26.5, batch_size=4, log_every=100, eval_every=2000, checkpoint_every=2000
+    )
     cfg.vae.normalise = "channel"
     if arg == "smoke":
         base.shrink(cfg)

@@ -13,6 +13,7 @@ from sora_jax.eval.running import Example
 from sora_jax.eval.style import CSS
 
 SIDE = 128  # pixels: smaller videos are enlarged by repeating theirs
+SIGMA_BIN = "heldout_loss_sigma_"  # begins the names of the held-out loss by noise level
 MAX_VIDEO_BYTES = 3_500_000  # of all videos together, so that the page stays under 5 MB
 
 type Metrics = Sequence[Mapping[str, float]]
@@ -123,6 +124,13 @@ def _charts(curves: Mapping[str, Metrics]) -> Iterator[str]:
         {"training": _line(dit, "loss"), "held out": _line(dit, "heldout_loss")},
         x_label="steps",
         y_label="transformer: loss",
+        is_log=True,
+    )
+    bins = sorted({name for line in dit for name in line if name.startswith(SIGMA_BIN)})
+    yield line_chart(
+        {name.removeprefix(SIGMA_BIN).replace("_", " to "): _line(dit, name) for name in bins},
+        x_label="steps",
+        y_label="transformer: held-out loss by sigma",
         is_log=True,
     )
     yield line_chart(

@@ -2,9 +2,11 @@
 
 CSS = """
 :root{color-scheme:light dark;--ink:#1c2024;--soft:#687076;--line:#e3e6e8;--page:#fff;
---card:#f7f8f9;--good:#14804a;--bad:#c62a2f;--a:#2563eb;--b:#d9730d}
+--card:#f7f8f9;--good:#14804a;--bad:#c62a2f;--a:#2563eb;--b:#d9730d;
+--c:#0f8a7e;--d:#9333ea;--e:#b4477a}
 @media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#9aa3ab;--line:#30363c;
---page:#14171a;--card:#1d2125;--good:#4cc38a;--bad:#ff6369;--a:#6ea8fe;--b:#f5a15b}}
+--page:#14171a;--card:#1d2125;--good:#4cc38a;--bad:#ff6369;--a:#6ea8fe;--b:#f5a15b;
+--c:#4fd1c5;--d:#c084fc;--e:#f08ab8}}
 *{box-sizing:border-box}
 body{margin:0 auto;padding:2.5rem 1.25rem 4rem;max-width:68rem;background:var(--page);
 color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
@@ -39,9 +41,11 @@ figure{margin:0}
 figcaption{font-size:.85rem}
 svg{width:100%;height:auto}
 .line{fill:none;stroke-width:1.6}
-.s0{stroke:var(--a)}.s1{stroke:var(--b)}
+.s0{stroke:var(--a)}.s1{stroke:var(--b)}.s2{stroke:var(--c)}.s3{stroke:var(--d)}
+.s4{stroke:var(--e)}
 .key{margin-left:.6rem}
-.key.s0{color:var(--a)}.key.s1{color:var(--b)}
+.key.s0{color:var(--a)}.key.s1{color:var(--b)}.key.s2{color:var(--c)}
+.key.s3{color:var(--d)}.key.s4{color:var(--e)}
 .grid{stroke:var(--line)}
 .tick{fill:var(--soft);font-size:11px;text-anchor:middle}
 .tick.end{text-anchor:end}

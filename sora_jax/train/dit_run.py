@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from sora_jax.arrays import Array, Params
+from sora_jax.arrays import Params
 from sora_jax.data import loader
 from sora_jax.data.geometry import CHUNK_FRAMES
 from sora_jax.data.packing import Clip, RowSize, pack_row
@@ -29,6 +30,7 @@ from sora_jax.train.state import TrainState
 from sora_jax.train.writers import Writer
 
 HELDOUT_BATCHES = 8
+SIGMA_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.01)  # of the bins of the held-out loss; 1 is in the last
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -158,17 +160,19 @@ def train_dit(
 ) -> loop.Result:
     """Train on batches of rows, with the loss on `probes` at fixed levels and noise.
 
-    It goes on from what is in `workdir` by itself.
+    That loss is told as a whole and, token by token, in bins of sigma. It goes on from what is in
+    `workdir` by itself.
     """
-    loss_fn = make_loss(cfg, mesh)
-    probe_loss = jax.jit(
-        lambda params, batch: loss_fn(params, batch, jax.random.key(0))[0],
+    loss_fn = make_loss(cfg, mesh, sigma_edges=SIGMA_EDGES)
+    probe = jax.jit(
+        lambda params, batch: loss_fn(params, batch, jax.random.key(0)),
         out_shardings=meshes.replicated(mesh),
     )
 
     def evaluate(state: TrainState) -> dict[str, float]:
-        losses: list[Array] = [probe_loss(state.ema, meshes.put_batch(mesh, b)) for b in probes]
-        return {"heldout_loss": float(np.mean(jax.device_get(losses)))}
+        found = jax.device_get([probe(state.ema, meshes.put_batch(mesh, b)) for b in probes])
+        loss = float(np.mean([loss for loss, _ in found]))
+        return {"heldout_loss": loss} | bin_losses([figures for _, figures in found])
 
     def show(step: int, state: TrainState) -> dict[str, Path]:
         ema = hosts.fetch(state.ema)
@@ -184,6 +188,16 @@ def train_dit(
     )
 
 
+def bin_losses(figures: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Mean loss of all tokens of each bin of sigma, by name; a bin without tokens has none."""
+    total, count = (sum(f[name] for f in figures) for name in ("bin_loss", "bin_tokens"))
+    return {
+        f"heldout_loss_sigma_{low:g}_{min(high, 1.0):g}": float(total[i] / count[i])
+        for i, (low, high) in enumerate(itertools.pairwise(SIGMA_EDGES))
+        if count[i]
+    }
+
+
 def plan(cfg: DiTTraining) -> runner.Plan:
     """What `runner` trains."""
     return runner.Plan(
@@ -196,11 +210,13 @@ def plan(cfg: DiTTraining) -> runner.Plan:
     )
 
 
-def make_loss(cfg: DiTTraining, mesh: meshes.Mesh) -> LossFn:
+def make_loss(
+    cfg: DiTTraining, mesh: meshes.Mesh, *, sigma_edges: tuple[float, ...] = ()
+) -> LossFn:
     """The objective on `mesh`. Raises UsageError for heads that the mesh cannot divide."""
     layout = context.make_layout(mesh, cfg.attention, cfg.model.dit.dtype)
     context.check_heads(mesh, cfg.attention, cfg.model.dit.num_heads)
-    return dit_objective(cfg.model, cfg.diffusion, layout)
+    return dit_objective(cfg.model, cfg.diffusion, layout, sigma_edges=sigma_edges)
 
 
 def step_flops(cfg: DiTTraining, batch: dict[str, NDArray]) -> int:

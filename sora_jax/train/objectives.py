@@ -44,8 +44,18 @@ class DiffusionConfig:
     drop_both: float = 0.05
 
 
-def dit_objective(cfg: ModelConfig, train: DiffusionConfig, layout: Layout = ONE_DEVICE) -> LossFn:
-    """Denoising of packed rows (`data.packing`) under a task drawn for each clip."""
+def dit_objective(
+    cfg: ModelConfig,
+    train: DiffusionConfig,
+    layout: Layout = ONE_DEVICE,
+    *,
+    sigma_edges: tuple[float, ...] = (),
+) -> LossFn:
+    """Denoising of packed rows (`data.packing`) under a task drawn for each clip.
+
+    With K + 1 `sigma_edges`, rising, the figures have `bin_loss` and `bin_tokens` (K): the sum of
+    the tokens' losses and their number, by the sigma of the token, lower edge included.
+    """
     variance = jnp.asarray(cfg.token_variance, jnp.float32)
 
     def loss_fn(params: Params, batch: Any, key: Key) -> tuple[Scalar, Metrics]:
@@ -62,9 +72,23 @@ def dit_objective(cfg: ModelConfig, train: DiffusionConfig, layout: Layout = ONE
         error = weight * jnp.mean(jnp.square(x0 - batch["tokens"]), -1)
         wanted = (canvas.role != PADDING) & ~canvas_rules.known_tokens(canvas)
         loss, clips = _clip_means(error, wanted, canvas.segment, batch["sample_id"])
-        return loss, {"known_share": jnp.mean(draws.known), "clips": clips}
+        figures = {"known_share": jnp.mean(draws.known), "clips": clips}
+        if sigma_edges:
+            figures |= _by_sigma(error, wanted, per_token[..., 0], sigma_edges)
+        return loss, figures
 
     return loss_fn
+
+
+def _by_sigma(
+    error: Array, wanted: Array, sigma: Array, edges: tuple[float, ...]
+) -> dict[str, Array]:
+    place = jnp.searchsorted(jnp.asarray(edges), sigma, side="right") - 1
+    member = jax.nn.one_hot(place, len(edges) - 1) * wanted[..., None]
+    return {
+        "bin_loss": jnp.einsum("bl,blk->k", error, member),
+        "bin_tokens": jnp.sum(member, (0, 1)),
+    }
 
 
 def build_canvas(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sora_jax.diffusion.canvas import TaskShares
 from sora_jax.errors import UsageError
 from sora_jax.models import network
 from sora_jax.sharding import mesh as meshes
@@ -192,6 +193,36 @@ def test_heldout_loss_is_at_fixed_levels_and_noise():
     first = float(loss_fn(params, batch, jax.random.key(0))[0])
     assert first == float(loss_fn(params, batch, jax.random.key(0))[0])
     assert first != float(loss_fn(params, batch, jax.random.key(1))[0])
+
+
+def test_bins_of_sigma_part_the_heldout_loss():
+    """All bins together are the loss, and each has the tokens of its own noise alone."""
+    text = TaskShares(**{f.name: float(f.name == "text") for f in dataclasses.fields(TaskShares)})
+    cfg = tiny_training()
+    diffusion = dataclasses.replace(cfg.diffusion, tasks=text)
+    rows = dit_run.make_rows(
+        dataclasses.replace(cfg, still_share=0.0), tiny_clips(), TOKENIZER, seed=1
+    )
+    params = network.init(network.Denoiser, cfg.model, jax.random.key(0))
+    batch = jax.tree.map(jnp.asarray, dict(rows[0]))
+
+    def figures(diffusion, edges):
+        loss_fn = dit_objective(cfg.model, diffusion, sigma_edges=edges)
+        return loss_fn(params, batch, jax.random.key(0))
+
+    loss, parts = figures(diffusion, dit_run.SIGMA_EDGES)
+    # Clips of one length without given tokens: the mean over clips is that over tokens.
+    assert float(jnp.sum(parts["bin_loss"]) / batch["tokens"][..., 0].size) == pytest.approx(
+        float(loss), rel=1e-5
+    )
+    assert float(jnp.sum(parts["bin_tokens"])) == batch["tokens"][..., 0].size
+    assert int(jnp.sum(parts["bin_tokens"] > 0)) > 2
+    # Where all noise is of one level, only its bin has tokens.
+    level = dataclasses.replace(diffusion.noise, mean=0.0, spread=1e-4, uniform_share=0.0)
+    level = dataclasses.replace(level, one_share=1.0, independent_share=0.0, ramp_share=0.0)
+    _, parts = figures(dataclasses.replace(diffusion, noise=level), dit_run.SIGMA_EDGES)
+    assert np.flatnonzero(parts["bin_tokens"]).tolist() == [2]  # sigma .5 is in [.4, .6)
+    assert dit_run.bin_losses([jax.device_get(parts)]).keys() == {"heldout_loss_sigma_0.4_0.6"}
 
 
 def test_secrets_do_not_reach_the_log():
