@@ -40,6 +40,7 @@ quickstart: setup
 tools: setup
 	mkdir -p runs/tools
 	$(VENV)/sora-jax evaluate toyworld --suite edits --n 128 -o runs/tools/report.json
+	$(VENV)/python -m benchmarks.batch_kills runs/tools/report.json
 
 # Minutes; once it is trained, it is only looked at.
 upscaler: setup
@@ -67,8 +68,10 @@ beam:
 	.venv-beam/bin/python -m pytest -q -p no:cacheprovider --noconftest \
 		tests/data_pipelines/test_beam.py
 
+# Most tests keep one core busy; those that watch the time of processes come last, by themselves.
 test: setup
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not alone" -n 2 --dist loadfile
+	$(PYTEST) -m "not slow and alone"
 
 slow: setup
 	$(PYTEST) -m slow

@@ -139,7 +139,8 @@ def judge_edits(bundle: Any, level: str, n: int, out: Path | None) -> dict[str, 
     """Judge the editing tools; a sheet of each lies beside the figures."""
     from sora_jax import files, media, sheets
     from sora_jax.cli import progress
-    from sora_jax.eval.edits import Subjects, evaluate_edits
+    from sora_jax.eval.edits import evaluate_edits
+    from sora_jax.eval.subjects import Subjects
     from sora_jax.generate.engine import Engine
 
     with progress.stages("judging", unit="tool") as tell:

@@ -7,57 +7,29 @@ project sets itself; a line that does not hold says so.
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sora_jax.data.scene import COLOURS, Scene, get_level
+from sora_jax.data.scene import COLOURS, Scene
 from sora_jax.errors import UsageError
-from sora_jax.eval import seams
+from sora_jax.eval import finishing, seams, timed
 from sora_jax.eval.intervals import share
 from sora_jax.eval.reading import read
 from sora_jax.eval.reconstruction import psnr
 from sora_jax.eval.running import Evaluation, Example
 from sora_jax.eval.scores import judge_all
-from sora_jax.eval.sets import ToyClip, stack
-from sora_jax.export.sampling import CHUNK_FRAMES, SamplingConfig
+from sora_jax.eval.subjects import Line, Shown, Subjects
+from sora_jax.export.sampling import CHUNK_FRAMES
 from sora_jax.generate import blend, extend, loop, recut, remix, t2v
 from sora_jax.generate.curve import parse_curve
-from sora_jax.generate.engine import Engine, Video
-from sora_jax.generate.request import Request, make_request
+from sora_jax.generate.engine import Video
+from sora_jax.generate.request import Request
 from sora_jax.post import retime
 
 STRENGTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # at which a remix's distance is measured
 SHOWN = 4  # examples of each tool
 DRAFT_SHARE = 8  # a draft takes one step for so many of the whole
-
-type Line = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Subjects:
-    """What the tools are tried on: `clips` of one object, and the same with another colour."""
-
-    engine: Engine
-    settings: SamplingConfig
-    clips: Sequence[ToyClip]
-    recoloured: Sequence[tuple[Scene, str]]
-    """Scenes that differ from the clips' in the colour, each with its caption."""
-    still: Sequence[str]
-    """Captions of scenes in which nothing moves: what can be a loop in this world."""
-
-    @property
-    def videos(self) -> Video:
-        return stack(self.clips)
-
-    @property
-    def scenes(self) -> list[Scene]:
-        return [clip.scene for clip in self.clips]
-
-    @property
-    def requests(self) -> list[Request]:
-        return [clip.request(seed) for seed, clip in enumerate(self.clips)]
 
 
 def evaluate_edits(subjects: Subjects, progress=None) -> Evaluation:
@@ -65,12 +37,15 @@ def evaluate_edits(subjects: Subjects, progress=None) -> Evaluation:
     if len(subjects.clips) < 2:
         raise UsageError("judging needs at least 2 clips")
     tools = {
+        "animate": timed.judge_animate,
         "extend": judge_extend,
         "blend": judge_blend,
         "loop": judge_loop,
         "recut": judge_recut,
+        "storyboard": timed.judge_storyboard,
         "remix": judge_remix,
         "fps": judge_fps,
+        "post": lambda _: finishing.judge_post(),
         "speed": judge_speed,
     }
     lines, examples = {}, []
@@ -86,9 +61,9 @@ def evaluate_edits(subjects: Subjects, progress=None) -> Evaluation:
     return Evaluation(figures=lines, examples=tuple(examples))
 
 
-def judge_extend(s: Subjects):
+def judge_extend(s: Subjects) -> tuple[Line, Shown]:
     """The path goes on where half of the clip is given: against text alone and a frozen frame."""
-    videos, half = s.videos, _half(s)
+    videos, half = s.videos, s.half
     free = t2v.generate(s.engine, s.requests, s.settings)
     own = s.engine.decode(s.engine.encode(videos))
     line: Line = {"limit_pixels": 2 * videos.shape[2] / 64, "limit_psnr_loss": 0.1}
@@ -111,13 +86,13 @@ def judge_extend(s: Subjects):
         line[direction] = errors | {"psnr_loss": loss}
         good &= errors["error"] < line["limit_pixels"] and loss <= line["limit_psnr_loss"]
         good &= errors["error"] < min(errors["ignoring"], errors["frozen"]) / 2
-        shown += _shown(s, made)
+        shown += s.shown(made)
     return {"ok": bool(good)} | line, shown
 
 
 def judge_blend(s: Subjects):
     """From the first half of each clip to the second half of the next one."""
-    videos, half = s.videos, _half(s)
+    videos, half = s.videos, s.half
     first, second = videos[:, :half], np.roll(videos, 1, axis=0)[:, half:]
     nothing = [Request(captions=(), seed=seed) for seed in range(len(videos))]
     made = blend.transition(
@@ -144,7 +119,7 @@ def judge_blend(s: Subjects):
     }
     good = line["psnr_loss"] <= 0.1 and line["one_object"] >= 0.8 and line["smooth"] == 1
     good &= line["one_object_cross_fade"] < 0.8  # or the count tells nothing
-    return {"ok": bool(good)} | line, _shown(s, made)
+    return {"ok": bool(good)} | line, s.shown(made)
 
 
 def judge_loop(s: Subjects):
@@ -173,7 +148,7 @@ def judge_loop(s: Subjects):
         "limit_closed": 0.9,
     }
     good = line["closed"] >= 0.9 and line["no_double"] == 1 and line["no_double_repeated"] == 0
-    return {"ok": bool(good)} | line, _shown(s, made, s.still)
+    return {"ok": bool(good)} | line, s.shown(made, s.still)
 
 
 def judge_recut(s: Subjects):
@@ -196,7 +171,7 @@ def judge_recut(s: Subjects):
     }
     good = line["kept_identical"] and made.shape == videos.shape and line["smooth"] >= 0.85
     good &= line["right"] >= 0.85
-    return {"ok": bool(good)} | line, _shown(s, made)
+    return {"ok": bool(good)} | line, s.shown(made)
 
 
 def judge_remix(s: Subjects):
@@ -260,7 +235,7 @@ def judge_fps(s: Subjects):
         "psnr_blending": psnr(mixed.round().astype(np.uint8), left_out),
         "limit_gain": 3.0,
     }
-    return {"ok": line["psnr"] >= line["psnr_blending"] + 3} | line, _shown(s, found)
+    return {"ok": line["psnr"] >= line["psnr_blending"] + 3} | line, s.shown(found)
 
 
 def judge_speed(s: Subjects):
@@ -287,19 +262,6 @@ def other_colour(scene: Scene) -> Scene:
     free = [colour for colour in COLOURS if colour != item.colour]
     changed = dataclasses.replace(item, colour=free[scene.seed % len(free)])
     return dataclasses.replace(scene, objects=(changed,))
-
-
-def _half(s: Subjects) -> int:
-    return get_level(s.clips[0].scene.level).num_frames // CHUNK_FRAMES // 2 * CHUNK_FRAMES
-
-
-def _ask(captions: Sequence[str]) -> list[Request]:
-    return [make_request(text, seed=seed) for seed, text in enumerate(captions)]
-
-
-def _shown(s: Subjects, videos: Video, prompts: Sequence[str] | None = None):
-    prompts = prompts or [clip.prompt for clip in s.clips]
-    return list(zip(prompts, videos, strict=False))
 
 
 def _paths(videos: Video, s: Subjects) -> list[NDArray[np.float64]]:

@@ -50,7 +50,9 @@ def _animate(run: Runner, engine, settings, clips, requests: Sequence[Request]) 
     videos = run(
         "animate",
         len(clips),
-        lambda rows: i2v.animate(engine, images[rows], [requests[i] for i in rows], settings),
+        lambda rows: i2v.animate(
+            engine, images[rows][:, None], [requests[i] for i in rows], settings
+        ),
     )
     verdicts = judge_all(videos, [clip.scene for clip in clips], CHUNK_FRAMES - 1)
     figures = {

@@ -1,4 +1,4 @@
-"""Image to video: the first chunk is known, four frames of the image held still."""
+"""Image to video: pictures at their times are known chunks, four frames of each held still."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sora_jax.export.sampling import CHUNK_FRAMES, SamplingConfig
+from sora_jax.generate import windows
 from sora_jax.generate.engine import Engine, Video
 from sora_jax.generate.request import Request, latent_grid
-from sora_jax.generate.windows import to_length
 
 
 def animate(
@@ -17,17 +17,18 @@ def animate(
     requests: Sequence[Request],
     settings: SamplingConfig,
     *,
+    chunks: Sequence[int] = (0,),
     num_frames: int | None = None,
 ) -> Video:
-    """Make a clip of `num_frames` (one window unless told otherwise) from each of `images`.
+    """Make a clip of `num_frames` (one window unless told otherwise) through each row of `images`.
 
-    `images` are uint8 B H W 3 of settings.size.
+    `images` are uint8 B K H W 3 of settings.size; the k-th of a row is seen at chunk `chunks[k]`.
     """
-    held = np.repeat(images[:, None], CHUNK_FRAMES, axis=1)
-    first = engine.encode(held)
-    grid = (len(images), *latent_grid(engine.model, settings))
-    latents = np.zeros((*grid, first.shape[-1]), np.float32)
-    known = np.zeros(grid, bool)
-    latents[:, :1], known[:, 0] = first, True
-    latents = engine.sample(requests, settings, latents=latents, known=known)
-    return engine.decode(to_length(engine, latents, requests, settings, num_frames))
+    count = (num_frames or settings.num_frames) // CHUNK_FRAMES
+    grid = latent_grid(engine.model, settings)[1:]
+    latents = np.zeros((len(images), count, *grid, engine.model.vae.channels), np.float32)
+    known = np.zeros(count, bool)
+    for number, chunk in enumerate(chunks):
+        held = np.repeat(images[:, number, None], CHUNK_FRAMES, axis=1)
+        latents[:, [chunk]], known[chunk] = engine.encode(held), True
+    return engine.decode(windows.complete(engine, latents, known, requests, settings))

@@ -4,9 +4,14 @@ Each function takes a model's name or path and an output path, writes the mp4, b
 sheet (.png) and a record (.json), and returns a plain dict for people and programs.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from sora_jax.errors import UsageError
+from sora_jax.export.sampling import CHUNK_FRAMES
 from sora_jax.generate import extend as extend_tool
 from sora_jax.generate import fit, i2v, t2v
 from sora_jax.generate.request import count_frames
@@ -25,17 +30,69 @@ def generate(model: str, prompt: str, out: str | Path, **wishes: Any) -> dict[st
 @tool
 def animate(
     model: str,
-    image: str | Path,
+    image: str | Path | Sequence[str | Path],
     prompt: str,
     out: str | Path,
+    *,
+    at: Sequence[str | float] | None = None,
     **wishes: Any,
 ) -> dict[str, Any]:
-    """Make a video that begins with `image`. `wishes` as for `generate`."""
+    """Make a video in which pictures are seen at their times. `wishes` as for `generate`.
+
+    `at` has for each a time in seconds, "first" or "last"; without it one picture is the first
+    frame, and two are the first and the last.
+    """
     job = Job(model, prompt, out, wishes)
-    first, note = fit.fit_size(job.read_image(image)[None], job.settings.size)
-    job.note(note)
-    video = i2v.animate(job.engine(), first, [job.request], job.settings, num_frames=job.num_frames)
+    images = [image] if isinstance(image, (str, Path)) else list(image)
+    chunks = _chunks(at, len(images), job)
+    seen = []
+    for path in images:
+        fitted, note = fit.fit_size(job.read_image(path)[None], job.settings.size)
+        job.note(note)
+        seen.append(fitted[0])
+    video = i2v.animate(
+        job.engine(),
+        np.stack(seen)[None],
+        [job.request],
+        job.settings,
+        chunks=chunks,
+        num_frames=job.num_frames,
+    )
     return job.finish(video[0])
+
+
+def _chunks(at: Sequence[str | float] | None, count: int, job: Job) -> list[int]:
+    """The chunk at which each of `count` pictures is held. Raises UsageError."""
+    if at is None:
+        if count > 2:
+            raise UsageError(f"{count} pictures need their times: give --at for each, in order")
+        at = ("first", "last")[:count]
+    if len(at) != count:
+        raise UsageError(f"--at is given {len(at)} times for {count} pictures; give it for each")
+    total = (job.num_frames or job.settings.num_frames) // CHUNK_FRAMES
+    chunk = CHUNK_FRAMES / job.settings.fps
+    named = {"first": 0.0, "last": (total - 1) * chunk}
+    places: list[int] = []
+    for time in at:
+        try:
+            seconds = named[str(time)] if str(time) in named else float(time)
+            place = round(seconds / chunk)
+        except (ValueError, OverflowError) as error:
+            raise UsageError(f"--at {time} is not first, last or seconds") from error
+        if not 0 <= place < total:
+            raise UsageError(
+                f"--at {time} is not in the video, whose last picture can be at "
+                f"{named['last']:g} s; give --seconds for a longer one"
+            )
+        if abs(place * chunk - seconds) > 1e-6:
+            raise UsageError(
+                f"--at {time}: a picture is held for {chunk:g} s and begins at a multiple of that; "
+                f"use {place * chunk:g}"
+            )
+        if place in places:
+            raise UsageError(f"two pictures are at {seconds:g} s; move one by {chunk:g} or more")
+        places.append(place)
+    return places
 
 
 @tool

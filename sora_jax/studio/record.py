@@ -93,10 +93,14 @@ def _arguments(function: Tool, args: tuple, kwargs: dict[str, Any]) -> dict[str,
         flat |= value if kinds[name] is inspect.Parameter.VAR_KEYWORD else {name: value}
     unsaid = [name for name, value in flat.items() if value is None or name in _NOT_SAID]
     flat = {name: value for name, value in flat.items() if name not in unsaid}
-    for name in _PATHS:
-        if name in flat and Path(flat[name]).exists():
-            flat[name] = str(Path(flat[name]).resolve())
-    return flat
+    return flat | {name: _whole(flat[name]) for name in _PATHS if name in flat}
+
+
+def _whole(path: Any) -> Any:
+    """A path, or each of several, from the root on; what is no file stays as it is."""
+    if isinstance(path, (list, tuple)):
+        return [_whole(item) for item in path]
+    return str(Path(path).resolve()) if Path(path).exists() else path
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -81,6 +81,41 @@ def test_animate_brings_the_image_to_the_model_and_says_so(capsys, tmp_path, mod
     assert result["notes"][0] in err
 
 
+def test_pictures_are_seen_at_their_times_and_again_in_a_replay(capsys, tmp_path, model):
+    images = []
+    for number in range(3):
+        images.append(tmp_path / f"{number}.png")
+        media.write_png(images[-1], np.full((16, 16, 3), 100 * number, np.uint8))
+    out, again = tmp_path / "out.mp4", tmp_path / "again.mp4"
+    times = ["--at", "first", "--at", "0.5", "--at", "last"]
+    argv = ["animate", model, *images, *times, "-p", PROMPT]
+    assert run(capsys, *argv, "-o", out)[0] == 0
+    code, result, _ = run(capsys, "replay", tmp_path / "out.json", "-o", again)
+    assert (code, result["identical"]) == (0, True)
+    assert len(json.loads((tmp_path / "out.json").read_text())["inputs"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("count", "times", "message"),
+    [
+        (3, [], "3 pictures need their times"),
+        (2, ["first"], "--at is given 1 times for 2 pictures"),
+        (1, ["noon"], "--at noon is not first, last or seconds"),
+        (1, ["nan"], "--at nan is not first, last or seconds"),
+        (1, ["0.3"], "begins at a multiple of that; use 0.5"),
+        (1, ["2"], "whose last picture can be at 1.5 s; give --seconds"),
+        (1, ["-1"], "--at -1 is not in the video"),
+        (2, ["0", "first"], "two pictures are at 0 s; move one by 0.5"),
+    ],
+)
+def test_pictures_without_a_place_are_refused(capsys, tmp_path, model, count, times, message):
+    image = tmp_path / "image.png"
+    media.write_png(image, np.full((16, 16, 3), 90, np.uint8))
+    places = [f"--at={time}" for time in times]
+    argv = ["animate", model, *[image] * count, *places, "-p", PROMPT, "-o", tmp_path / "out.mp4"]
+    fails(capsys, argv, 2, message)
+
+
 @pytest.mark.parametrize(("direction", "frames"), [("forward", 8), ("backward", 8), ("both", 12)])
 def test_extend_says_everything_that_it_did_to_the_clip(
     capsys, tmp_path, model, clip, direction, frames

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from data_pipelines.toyworld.render import render
 from sora_jax.cli import evaluate
-from sora_jax.eval import edits, seams
-from sora_jax.eval.edits import Subjects
+from sora_jax.eval import edits, seams, timed
+from sora_jax.eval.subjects import Subjects
 from tests.eval.toy_model import SETTINGS, draw_clips, make_engine
 
 
@@ -41,16 +42,21 @@ def test_another_colour_is_all_that_differs():
 
 
 @pytest.fixture(scope="module")
-def lines(tmp_path_factory):
-    """All tools of a model of random weights."""
+def subjects(tmp_path_factory):
+    """Two clips, and a model of random weights."""
     clips = draw_clips(2, "heldout")
-    subjects = Subjects(
+    return Subjects(
         engine=make_engine(tmp_path_factory.mktemp("model")),
         settings=SETTINGS,
         clips=clips,
         recoloured=[(edits.other_colour(clip.scene), "a blue circle moves left") for clip in clips],
         still=["a red circle", "a blue circle"],
     )
+
+
+@pytest.fixture(scope="module")
+def lines(subjects):
+    """All tools of it."""
     told = []
     found = edits.evaluate_edits(subjects, progress=lambda *what: told.append(what))
     assert told[-1] == ("edits", len(found.figures), len(found.figures))
@@ -58,7 +64,9 @@ def lines(tmp_path_factory):
 
 
 def test_random_weights_fail_where_weights_matter(lines):
-    assert not any(lines[name]["ok"] for name in ("extend", "blend", "recut", "remix"))
+    assert not any(
+        lines[name]["ok"] for name in ("animate", "extend", "blend", "recut", "storyboard", "remix")
+    )
 
 
 def test_what_is_kept_by_construction_is_kept_by_random_weights_too(lines):
@@ -66,7 +74,29 @@ def test_what_is_kept_by_construction_is_kept_by_random_weights_too(lines):
     assert lines["recut"]["frames"] == lines["recut"]["frames_wanted"]
     assert lines["remix"]["zero_is_reconstruction"] and lines["remix"]["one_is_text_to_video"]
     assert lines["extend"]["forward"]["psnr_loss"] == pytest.approx(0, abs=0.02)
+    assert lines["animate"]["first"]["psnr_loss"] == pytest.approx(0, abs=0.02)
     assert lines["loop"]["no_double"] == 1 and lines["loop"]["no_double_repeated"] == 0
+
+
+def test_cards_are_right_on_real_cuts_at_their_time_alone(subjects):
+    """The judge of boards, on clips whose colour really changes: at the right time, too late, not.
+
+    A clip of the second colour is the same scene, so halves of both make the cut.
+    """
+    after = np.stack([render(scene) for scene, _ in subjects.recoloured])
+    before, half = subjects.videos, subjects.half
+
+    def cut(frame):
+        return np.concatenate([before[:, :frame], after[:, frame:]], axis=1)
+
+    right = cut(half)
+    assert timed._cards_right(right, subjects) == 1 and timed._unchanged(right, subjects) == 1
+    assert all(timed._changes_at(video, subjects, i) for i, video in enumerate(right))
+    late = cut(half + 6)
+    assert timed._cards_right(late, subjects) == 0 and timed._unchanged(late, subjects) == 1
+    assert not any(timed._changes_at(video, subjects, i) for i, video in enumerate(late))
+    assert timed._cards_right(before, subjects) == 0
+    assert not any(timed._changes_at(video, subjects, i) for i, video in enumerate(before))
 
 
 def test_subjects_are_held_out_clips_and_still_captions():

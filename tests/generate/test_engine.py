@@ -9,7 +9,7 @@ import pytest
 from sora_jax.errors import UsageError
 from sora_jax.export.bundle import open_model
 from sora_jax.generate import engine as engine_module
-from sora_jax.generate import extend, i2v, t2v, windows
+from sora_jax.generate import extend, i2v, storyboard, t2v, windows
 from sora_jax.generate.engine import Engine
 from sora_jax.generate.request import Caption, Request, make_request, make_settings
 from sora_jax.models import network
@@ -130,10 +130,30 @@ def test_shorter_clips_are_beginnings_and_longer_ones_go_on(engine, settings, re
 def test_an_animation_begins_with_its_image(engine, settings, requests, clip):
     """The first chunk is the autoencoder's own reconstruction of the held image: no loss beyond."""
     images = clip[:, 0]
-    video = i2v.animate(engine, images, requests[:2], settings)
+    video = i2v.animate(engine, images[:, None], requests[:2], settings)
     held = engine.decode(engine.encode(np.repeat(images[:, None], 4, axis=1)))
     assert video.shape == (2, 16, 16, 16, 3)
     np.testing.assert_allclose(video[:, :4].astype(int), held.astype(int), atol=1)
+
+
+@pytest.mark.parametrize("num_frames", [16, 28])
+def test_pictures_in_between_are_those_of_a_board(engine, settings, requests, clip, num_frames):
+    """A picture at a time is one thing, by whichever tool it is given."""
+    images = clip[:1, [0, 5]]
+    video = i2v.animate(
+        engine, images, requests[1:2], settings, chunks=(1, 3), num_frames=num_frames
+    )
+    chunk = 4 / settings.fps
+    cards = [
+        storyboard.Card(time=0.0, prompt=PROMPTS[1]),
+        storyboard.Card(time=chunk, frames=np.repeat(images[0, :1], 4, axis=0)),
+        storyboard.Card(time=3 * chunk, frames=np.repeat(images[0, 1:], 4, axis=0)),
+    ]
+    board = storyboard.render(engine, cards, settings, num_frames=num_frames, seed=1)
+    np.testing.assert_array_equal(video, board)
+    assert (video != i2v.animate(engine, images, requests[1:2], settings, chunks=(3, 1)))[
+        :, :16
+    ].any()
 
 
 def test_extending_forward_keeps_the_frames_before(engine, settings, requests, clip):

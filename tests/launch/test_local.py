@@ -12,6 +12,7 @@ import pytest
 
 from launch import local
 
+pytestmark = pytest.mark.alone
 PROLOGUE = """
 import os, pathlib, signal, subprocess, sys, time
 me, many = int(os.environ["SORA_JAX_PROCESS"]), int(os.environ["SORA_JAX_PROCESSES"])

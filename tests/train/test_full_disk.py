@@ -14,6 +14,7 @@ from sora_jax.train import dit_run, loop, runner, writers
 from sora_jax.train.checkpoint import Checkpoints
 from tests.train.helpers import TOKENIZER, one_device, tiny_clips, tiny_training
 
+pytestmark = pytest.mark.alone
 SIZE = 8 << 20
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from launch import local
 
+pytestmark = pytest.mark.alone
 STEPS = 8
 TESTS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 

@@ -8,6 +8,7 @@ import pytest
 
 from sora_jax.train.watchdog import EXIT_CODE, Watchdog, WatchdogConfig
 
+pytestmark = pytest.mark.alone
 HANG = """
 import threading, time
 from sora_jax.train.watchdog import Watchdog, WatchdogConfig
