@@ -10,6 +10,7 @@ from sora_jax.export.sampling import CHUNK_FRAMES, SamplingConfig
 from sora_jax.generate import windows
 from sora_jax.generate.curve import Curve
 from sora_jax.generate.engine import Engine, Video
+from sora_jax.generate.kept import keep_frames
 from sora_jax.generate.request import Request
 from sora_jax.post import retime
 
@@ -29,7 +30,8 @@ def transition(
 ) -> Video:
     """`first`, then `num_new` frames that lead to `second`, then `second` (each B T H W 3).
 
-    The new frames are moved along their motion to where the change is as far as `curve` says.
+    Both come out as they went in (`kept`). The new frames are moved along their motion to where the
+    change is as far as `curve` says.
     """
     _check_chunks({"A": first.shape[1], "B": second.shape[1], "transition": num_new})
     latents = windows.bridge(
@@ -40,8 +42,9 @@ def transition(
         settings,
         num_new=num_new // CHUNK_FRAMES,
     )
-    videos = engine.decode(latents)
     start = first.shape[1]
+    given = [(0, first), (start + num_new, second)]
+    videos = keep_frames(engine.decode(latents), given)
     for video in videos:
         inside = video[start - 1 : start + num_new + 1].copy()
         video[start : start + num_new] = retime.at_places(inside, follow(inside, curve))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sora_jax.errors import UsageError
 from sora_jax.export.sampling import CHUNK_FRAMES, SamplingConfig
 from sora_jax.generate.engine import Engine, Video
+from sora_jax.generate.kept import keep_frames
 from sora_jax.generate.request import Request
 from sora_jax.generate.windows import grow
 
@@ -23,8 +24,8 @@ def extend(
 ) -> Video:
     """Add `num_new` frames to each video (B T H W 3, whole chunks) in `direction`.
 
-    "both" adds as many at each end. The kept frames come back through the autoencoder, decoded in
-    one pass with the new ones, so that there is no seam. `context` is in chunks, as in `grow`.
+    "both" adds as many at each end. The given frames come out as they went in (`kept`). `context`
+    is in chunks, as in `grow`.
     """
     if direction not in DIRECTIONS:
         raise UsageError(f"direction {direction!r} is not one of {', '.join(DIRECTIONS)}")
@@ -45,4 +46,5 @@ def extend(
                 is_forward=is_forward,
                 context=context,
             )
-    return engine.decode(latents)
+    before = 0 if direction == "forward" else num_new
+    return keep_frames(engine.decode(latents), [(before, videos)])

@@ -6,6 +6,7 @@ from sora_jax.errors import UsageError
 from sora_jax.export.sampling import CHUNK_FRAMES, SamplingConfig
 from sora_jax.generate import windows
 from sora_jax.generate.engine import Engine, Video
+from sora_jax.generate.kept import keep_frames
 from sora_jax.generate.request import Request
 
 
@@ -22,7 +23,7 @@ def close(
     *,
     num_new: int,
 ) -> Video:
-    """`videos` (B T H W 3) and `num_new` frames that lead from their end to their beginning."""
+    """`videos` (B T H W 3) as they are, and `num_new` frames from their end to their beginning."""
     for name, count in (("video", videos.shape[1]), ("closing part", num_new)):
         if count < CHUNK_FRAMES or count % CHUNK_FRAMES:
             raise UsageError(
@@ -32,4 +33,5 @@ def close(
     joined = windows.bridge(
         engine, latents, latents, requests, settings, num_new=num_new // CHUNK_FRAMES
     )
-    return engine.decode(joined[:, : latents.shape[1] + num_new // CHUNK_FRAMES], is_loop=True)
+    count = latents.shape[1] + num_new // CHUNK_FRAMES
+    return keep_frames(engine.decode(joined[:, :count], is_loop=True), [(0, videos)], is_loop=True)

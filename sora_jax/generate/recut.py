@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sora_jax.errors import UsageError
 from sora_jax.export.sampling import CHUNK_FRAMES, SamplingConfig
 from sora_jax.generate import windows
 from sora_jax.generate.engine import Engine, Video
+from sora_jax.generate.kept import keep_frames
 from sora_jax.generate.request import Request
 
 
@@ -22,9 +22,8 @@ def recut(
 ) -> Video:
     """Join `parts` (each B T H W 3, whole chunks), `num_fill` generated frames between each two.
 
-    Frames of the parts come out as they went in: only what is generated is decoded, between the
-    latents of what is around it. What the autoencoder loses of the frames next to a gap is added to
-    the frames in it, less and less over a chunk, so that no step in detail is seen.
+    Frames of the parts come out as they went in (`kept`): only what is generated is decoded,
+    between the latents of what is around it.
     """
     for name, count in [("part", part.shape[1]) for part in parts] + [("gap", num_fill)]:
         if count % CHUNK_FRAMES or (name == "part" and not count):
@@ -40,18 +39,8 @@ def recut(
             engine, left, right, requests, settings, num_new=gap, first_chunk=start
         )
         around = engine.decode(joined[:, left.shape[1] - 1 : left.shape[1] + gap + 1])
-        lost = [
-            parts[i][:, -1].astype(np.float32) - around[:, CHUNK_FRAMES - 1],
-            parts[i + 1][:, 0].astype(np.float32) - around[:, -CHUNK_FRAMES],
-        ]
-        out += [_restore(around[:, CHUNK_FRAMES:-CHUNK_FRAMES], *lost), parts[i + 1]]
+        ends = parts[i][:, -CHUNK_FRAMES:], parts[i + 1][:, :CHUNK_FRAMES]
+        places = 0, around.shape[1] - CHUNK_FRAMES
+        filled = keep_frames(around, list(zip(places, ends, strict=True)))
+        out += [filled[:, CHUNK_FRAMES:-CHUNK_FRAMES], parts[i + 1]]
     return np.concatenate(out, axis=1)
-
-
-def _restore(frames: Video, before: NDArray[np.float32], after: NDArray[np.float32]) -> Video:
-    """`frames` (B T H W 3) with detail (B H W 3) that fades in from both sides."""
-    count = frames.shape[1]
-    near = np.maximum(1 - (np.arange(count) + 1) / (CHUNK_FRAMES + 1), 0)
-    weight = near[None, :, None, None, None].astype(np.float32)
-    detail = weight * before[:, None] + weight[:, ::-1] * after[:, None]
-    return np.clip(np.round(frames + detail), 0, 255).astype(np.uint8)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sora_jax.errors import LimitError, UsageError
 from sora_jax.export.sampling import CHUNK_FRAMES, SamplingConfig
 from sora_jax.generate.engine import Engine, Video
+from sora_jax.generate.kept import keep_pixels
 from sora_jax.generate.request import Request, latent_grid
 
 STRENGTHS = {"subtle": 0.5, "mild": 0.85, "strong": 0.95}
@@ -40,7 +41,7 @@ def remix(
 
     `strength` 0 gives the clips as they come back from the autoencoder, 1 what the requests give
     without them (SDEdit, Meng et al. 2022). Where `keep` (H W, or T H W) is True a clip stays as it
-    is: a latent is kept if all its pixels are.
+    is, to the pixel (`kept`); a latent is known while sampling if all its pixels are kept.
     """
     if videos.shape[1] != settings.num_frames:
         raise LimitError(
@@ -52,9 +53,10 @@ def remix(
     if keep is not None:
         known = np.broadcast_to(keep_latents(keep, engine, settings), latents.shape[:-1])
     amount = np.full(latents.shape[:2], strength, np.float32)
-    return engine.decode(
+    made = engine.decode(
         engine.sample(requests, settings, latents=latents, known=known, strength=amount)
     )
+    return made if keep is None else keep_pixels(made, videos, keep)
 
 
 def keep_latents(

@@ -11,6 +11,7 @@ from sora_jax.errors import UsageError
 from sora_jax.export.sampling import CHUNK_FRAMES, SamplingConfig
 from sora_jax.generate import windows
 from sora_jax.generate.engine import Engine, Video
+from sora_jax.generate.kept import keep_frames
 from sora_jax.generate.request import Caption, Request
 
 
@@ -37,8 +38,9 @@ def render(
 ) -> Video:
     """One video (1 T H W 3) of `num_frames` from cards in the order of their times.
 
-    A card's text holds from its time to that of the next card with a text. Raises UsageError for
-    cards that are not in order, not at a whole chunk, that overlap or lie outside.
+    A card's text holds from its time to that of the next card with a text; its frames come out as
+    they went in (`kept`). Raises UsageError for cards that are not in order, not at a whole chunk,
+    that overlap or lie outside.
     """
     starts = check(cards, settings, num_frames)
     shots = [i for i, card in enumerate(cards) if card.is_cut or i == 0]
@@ -51,7 +53,13 @@ def render(
             captions=_captions(shot, begin, settings), negative=negative, seed=seed + first
         )
         latents, known = _given(engine, shot, settings, begin, end)
-        out.append(engine.decode(windows.complete(engine, latents, known, [request], settings)))
+        made = engine.decode(windows.complete(engine, latents, known, [request], settings))
+        given = [
+            (CHUNK_FRAMES * (place - begin), card.frames[None])
+            for card, place in zip(shot, starts[first:last], strict=True)
+            if card.frames is not None
+        ]
+        out.append(keep_frames(made, given))
     return np.concatenate(out, axis=1)
 
 

@@ -106,7 +106,7 @@ def test_a_model_that_copies_training_clips_is_caught(perfect):
 
 def test_motion_that_starts_late_fails_animate(perfect, monkeypatch):
     def freeze(_, images, requests, settings):
-        return np.repeat(images[:, None], 16, axis=1)
+        return np.repeat(images, 16, axis=1)
 
     monkeypatch.setattr(i2v, "animate", freeze)
     clips = [c for c in draw_sets(N).heldout if c.scene.objects[0].motion != "still"]

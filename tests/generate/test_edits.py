@@ -62,6 +62,9 @@ def test_a_masked_remix_keeps_the_latents_outside(engine, settings, requests, cl
     assert kept.shape == (4, 2, 2) and kept[:, :, 0].all() and not kept[:, :, 1].any()
     keep[3, 3] = False  # one pixel that may change frees the latent it lies in
     assert not remix.keep_latents(keep, engine, settings)[:, 0, 0].any()
+    made = remix.remix(engine, clip, requests, settings, strength=1.0, keep=keep)
+    np.testing.assert_array_equal(made[:, :, keep], clip[:, :, keep])
+    assert distance(made[:, :, ~keep], clip[:, :, ~keep]) > 1
     with pytest.raises(UsageError, match="mask is 8x16 and the clip 16x16"):
         remix.keep_latents(np.ones((16, 8), bool), engine, settings)
 
@@ -120,9 +123,8 @@ def test_a_loop_has_no_place_that_is_its_end(engine, settings, requests):
 
 def test_a_closed_clip_keeps_its_frames_and_adds_as_many_as_asked(engine, settings, requests, clip):
     video = loop.close(engine, clip[:, :8], requests, settings, num_new=8)
-    own = engine.decode(engine.encode(clip[:, :8]))
     assert video.shape[1] == 16
-    np.testing.assert_allclose(video[:, 4:8].astype(int), own[:, 4:8], atol=1)
+    np.testing.assert_array_equal(video[:, :8], clip[:, :8])
 
 
 def test_recut_gives_kept_frames_as_they_were_in_their_new_order(engine, settings, requests, clip):
@@ -139,9 +141,9 @@ def test_a_transition_joins_whole_clips(engine, settings, requests, clip):
     parts = clip[:, :8], clip[:, 8:]
     curve = parse_curve("ease")
     video = blend.transition(engine, *parts, requests, settings, num_new=8, curve=curve)
-    own = engine.decode(engine.encode(clip[:, :8]))
     assert video.shape[1] == 24
-    np.testing.assert_allclose(video[:, :8].astype(int), own, atol=1)
+    np.testing.assert_array_equal(video[:, :8], parts[0])
+    np.testing.assert_array_equal(video[:, -8:], parts[1])
 
 
 def test_a_mix_is_each_clip_where_the_curve_says_so(engine, settings, requests, clip):

@@ -1,0 +1,72 @@
+"""What was given stays to the bit, and its detail joins what is beside it and nothing further."""
+
+import numpy as np
+import pytest
+
+from sora_jax.generate import kept
+
+RNG = np.random.default_rng(0)
+GIVEN = RNG.integers(60, 200, (1, 8, 24, 24, 3), np.uint8)
+
+
+def made_around(before: int, after: int) -> np.ndarray:
+    """A still picture all through, in place of everything."""
+    return np.full((1, before + 8 + after, 24, 24, 3), 128, np.uint8)
+
+
+def test_frames_are_kept_and_detail_fades_out_over_a_chunk():
+    made = made_around(8, 8)
+    out = kept.keep_frames(made, [(8, GIVEN)])
+    np.testing.assert_array_equal(out[:, 8:16], GIVEN)
+    np.testing.assert_array_equal(out[:, [0, 1, 2, 3, 20, 21, 22, 23]], 128)
+    lost = GIVEN[:, -1].astype(float) - 128
+    for away, frame in enumerate(range(16, 20), 1):
+        np.testing.assert_allclose(out[:, frame] - 128.0, lost * (1 - away / 5), atol=0.51)
+    for away, frame in enumerate(range(7, 3, -1), 1):
+        lost = GIVEN[:, 0].astype(float) - 128
+        np.testing.assert_allclose(out[:, frame] - 128.0, lost * (1 - away / 5), atol=0.51)
+
+
+def test_what_comes_back_whole_changes_nothing():
+    """A reconstruction without loss has no detail to give, whatever is kept."""
+    whole = np.concatenate([GIVEN, GIVEN[:, ::-1]], axis=1)
+    np.testing.assert_array_equal(kept.keep_frames(whole, [(0, GIVEN)]), whole)
+    keep = RNG.random((24, 24)) < 0.5
+    np.testing.assert_array_equal(kept.keep_pixels(GIVEN, GIVEN, keep), GIVEN)
+
+
+def test_a_short_gap_has_the_detail_of_both_sides_and_given_frames_none_of_it():
+    made = made_around(0, 10)  # two given parts and two frames between them
+    out = kept.keep_frames(made, [(0, GIVEN), (10, GIVEN)])
+    np.testing.assert_array_equal(out[:, :8], GIVEN)
+    np.testing.assert_array_equal(out[:, 10:], GIVEN)
+    lost = [GIVEN[:, i].astype(float) - 128 for i in (-1, 0)]
+    wanted = np.clip(128 + 0.8 * lost[0] + 0.6 * lost[1], 0, 255)
+    np.testing.assert_allclose(out[:, 8].astype(float), wanted, atol=0.51)
+
+
+@pytest.mark.parametrize("is_loop", [True, False])
+def test_in_a_loop_the_last_frame_is_next_to_the_first(is_loop):
+    out = kept.keep_frames(made_around(0, 8), [(0, GIVEN)], is_loop=is_loop)
+    np.testing.assert_array_equal(out[:, :8], GIVEN)
+    assert (out[:, -1] != 128).any() == is_loop
+
+
+def test_pixels_are_kept_and_detail_fades_out_near_them():
+    keep = np.zeros((24, 24), bool)
+    keep[:, :10] = True
+    out = kept.keep_pixels(made_around(0, 0), GIVEN, keep)
+    np.testing.assert_array_equal(out[:, :, keep], GIVEN[:, :, keep])
+    np.testing.assert_array_equal(out[:, :, :, 10 + kept.REACH :], 128)
+    # A picture that is brighter by a constant is brighter at the edge, and less so further away.
+    lighter = np.full_like(GIVEN, 168)
+    edge = kept.keep_pixels(made_around(0, 0), lighter, keep)[0, 0, 12, 9:15, 0].astype(int)
+    assert edge[0] == 168 and np.all(np.diff(edge) <= 0) and edge[1] > 150 and edge[-1] == 128
+
+
+def test_a_mask_may_move():
+    keep = np.zeros((8, 24, 24), bool)
+    keep[3] = True
+    out = kept.keep_pixels(made_around(0, 0), GIVEN, keep)
+    np.testing.assert_array_equal(out[:, 3], GIVEN[:, 3])
+    assert (out[:, [0, 1, 2, 4, 5, 6, 7]] == 128).all()
