@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from sora_jax import files, media
 
@@ -71,11 +72,11 @@ def judge(work: Path) -> dict:
     return {"ok": bool(whole and kills == KILLS and not twice)} | line
 
 
-def make_jobs(work: Path) -> list[dict]:
+def make_jobs(work: Path) -> list[dict[str, Any]]:
     """Texts of two lengths, and the first of the videos that they make, extended and remixed."""
     first = work / "first.mp4"
     subprocess.run([*sora("generate", "toyworld"), "-p", PROMPT, "-o", str(first)], check=True)
-    kinds = [
+    kinds: list[dict[str, Any]] = [
         {"tool": "generate", "prompt": PROMPT},
         {"tool": "generate", "prompt": PROMPT, "seconds": 1.0},
         {"tool": "remix", "source": str(first), "prompt": PROMPT, "strength": "mild"},

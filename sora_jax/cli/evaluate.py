@@ -187,7 +187,7 @@ def draw_subjects(level: str, n: int) -> dict[str, Any]:
     return {
         "clips": [ToyClip(scene=s, captions=told(s), video=render(s)) for s in scenes],
         "recoloured": [(scene, told(scene)[0].text) for scene in changed],
-        "still": [told(scene)[0].text for scene in still],
+        "still": [(scene, told(scene)[0].text) for scene in still],
     }
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sora_jax.data.scene import COLOURS, Scene
 from sora_jax.errors import UsageError
-from sora_jax.eval import finishing, seams, timed
+from sora_jax.eval import finishing, formats, seams, timed
 from sora_jax.eval.intervals import share
 from sora_jax.eval.reading import read
 from sora_jax.eval.reconstruction import psnr
@@ -44,6 +44,7 @@ def evaluate_edits(subjects: Subjects, progress=None) -> Evaluation:
         "recut": judge_recut,
         "storyboard": timed.judge_storyboard,
         "remix": judge_remix,
+        "formats": formats.judge_formats,
         "fps": judge_fps,
         "post": lambda _: finishing.judge_post(),
         "speed": judge_speed,
@@ -118,12 +119,7 @@ def judge_blend(s: Subjects):
 
 def judge_loop(s: Subjects):
     """Loops from prompts, against a clip whose first frame is put at its end."""
-    requests = [
-        dataclasses.replace(
-            request, captions=(dataclasses.replace(request.captions[0], text=text),)
-        )
-        for request, text in zip(s.requests, s.still, strict=False)
-    ]
+    requests = s.still_requests
     made = loop.from_prompt(s.engine, requests, s.settings)
     plain = t2v.generate(s.engine, requests, s.settings)
     repeated = np.concatenate([plain, plain[:, :1]], axis=1)
@@ -142,7 +138,7 @@ def judge_loop(s: Subjects):
         "limit_closed": 0.9,
     }
     good = line["closed"] >= 0.9 and line["no_double"] == 1 and line["no_double_repeated"] == 0
-    return {"ok": bool(good)} | line, s.shown(made, s.still)
+    return {"ok": bool(good)} | line, s.shown(made, [text for _, text in s.still])
 
 
 def judge_recut(s: Subjects):

@@ -8,7 +8,7 @@ from sora_jax.data.scene import Scene, get_level
 from sora_jax.eval.sets import ToyClip, stack
 from sora_jax.export.sampling import CHUNK_FRAMES, SamplingConfig
 from sora_jax.generate.engine import Engine, Video
-from sora_jax.generate.request import Request
+from sora_jax.generate.request import Request, make_request
 
 type Line = dict[str, Any]  # `ok`, and figures beside their limits
 type Shown = list[tuple[str, Any]]  # captions and clips T H W 3 to look at
@@ -23,8 +23,8 @@ class Subjects:
     clips: Sequence[ToyClip]
     recoloured: Sequence[tuple[Scene, str]]
     """Scenes that differ from the clips' in the colour, each with its caption."""
-    still: Sequence[str]
-    """Captions of scenes in which nothing moves: what can be a loop in this world."""
+    still: Sequence[tuple[Scene, str]]
+    """Scenes in which nothing moves, with their captions: what can last or be a loop here."""
 
     @property
     def videos(self) -> Video:
@@ -37,6 +37,10 @@ class Subjects:
     @property
     def requests(self) -> list[Request]:
         return [clip.request(seed) for seed, clip in enumerate(self.clips)]
+
+    @property
+    def still_requests(self) -> list[Request]:
+        return [make_request(text, seed=seed) for seed, (_, text) in enumerate(self.still)]
 
     @property
     def half(self) -> int:

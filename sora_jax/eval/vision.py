@@ -41,15 +41,11 @@ class Backdrop:
 
 
 @functools.cache
-def _plain_backdrops(level: str) -> np.ndarray:
+def _plain_backdrops(level: str, height: int) -> np.ndarray:
     """Every background under every light without texture, (backgrounds * lights) H 3."""
     spec = get_level(level)
     return np.stack(
-        [
-            lit_background(name, light, spec.size)
-            for name in spec.backgrounds
-            for light in spec.lights
-        ]
+        [lit_background(name, light, height) for name in spec.backgrounds for light in spec.lights]
     )
 
 
@@ -76,7 +72,7 @@ def fit_backdrop(video: np.ndarray, level: str) -> Backdrop:
     """Find background, light and camera of each frame of a float32 T H W 3 clip."""
     spec = get_level(level)
     small = _halve(video)
-    candidates = _plain_backdrops(level)
+    candidates = _plain_backdrops(level, video.shape[1])
     halved = (candidates[:, ::2] + candidates[:, 1::2]) / 2
     costs = []
     for candidate in halved:

@@ -26,6 +26,7 @@ from sora_jax.models.network import ModelConfig
 
 Latents = NDArray[np.float32]  # B n h w C, normalised
 Video = NDArray[np.uint8]  # B T H W 3
+PIECE = 16  # chunks that are decoded at once; a longer clip takes no more memory beside its frames
 
 
 @jax.tree_util.register_dataclass
@@ -62,12 +63,19 @@ class Engine:
         )
 
     def decode(self, latents: Latents, *, is_loop: bool = False) -> Video:
-        """Clips of any number of chunks, decoded in one causal pass.
+        """Clips of any number of chunks, each seen after the one before it.
 
         In a loop, the chunk before the first one is the last.
         """
         if is_loop:
             return self.decode(np.concatenate([latents[:, -1:], latents], 1))[:, CHUNK_FRAMES:]
+        if latents.shape[1] > PIECE:
+            first = self.decode(latents[:, :PIECE])
+            rest = [
+                self.decode(latents[:, start - 1 : start + PIECE - 1])[:, CHUNK_FRAMES:]
+                for start in range(PIECE, latents.shape[1], PIECE - 1)
+            ]
+            return np.concatenate([first, *rest], axis=1)
         return self._in_batches(
             len(latents), lambda rows: _decode(self.params["vae"], latents[rows], model=self.model)
         )
@@ -172,6 +180,11 @@ def encode_rows(params: Params, video: Array, *, model: ModelConfig):
 def _decode(params: Params, latents: Float[Array, "B n h w C"], *, model: ModelConfig):
     video = network.vae_decode(model, params, latents)
     return jnp.round(jnp.clip((video + 1) * 127.5, 0, 255)).astype(jnp.uint8)
+
+
+def num_programs() -> int:
+    """How many programs sampling has been compiled to in this process."""
+    return sample_rows._cache_size()  # type: ignore[attr-defined]
 
 
 @functools.partial(jax.jit, static_argnames=("model", "solver", "prediction"))

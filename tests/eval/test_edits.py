@@ -50,7 +50,7 @@ def subjects(tmp_path_factory):
         settings=SETTINGS,
         clips=clips,
         recoloured=[(edits.other_colour(clip.scene), "a blue circle moves left") for clip in clips],
-        still=["a red circle", "a blue circle"],
+        still=[(clip.scene, "a red circle") for clip in clips],
     )
 
 
