@@ -5,7 +5,7 @@ import pytest
 
 from data_pipelines.toyworld.render import render
 from sora_jax.cli import evaluate
-from sora_jax.eval import edits, seams, timed
+from sora_jax.eval import edits, formats, seams, timed
 from sora_jax.eval.subjects import Subjects
 from tests.eval.toy_model import SETTINGS, draw_clips, make_engine
 
@@ -56,9 +56,13 @@ def subjects(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lines(subjects):
-    """All tools of it."""
+    """All tools of it; a minute has but a few seconds."""
     told = []
-    found = edits.evaluate_edits(subjects, progress=lambda *what: told.append(what))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formats, "RATIOS", ("1:1", "16:9", "9:16"))
+        patch.setattr(formats, "SHORT", 2)
+        patch.setattr(formats, "LONG", 6)
+        found = edits.evaluate_edits(subjects, progress=lambda *what: told.append(what))
     assert told[-1] == ("edits", len(found.figures), len(found.figures))
     return found.figures
 
@@ -75,6 +79,9 @@ def test_what_is_kept_by_construction_is_kept_by_random_weights_too(lines):
     assert lines["remix"]["zero_is_reconstruction"] and lines["remix"]["one_is_text_to_video"]
     for name, case in (("extend", "forward"), ("extend", "backward"), ("animate", "two")):
         assert lines[name][case]["kept_identical"]
+    assert lines["formats"]["programs"] <= lines["formats"]["row_lengths"] == 2
+    minute = lines["formats"]["minute"]
+    assert minute["frames"] == 48 and minute["frames_wanted"] == 48
     assert lines["blend"]["kept_identical"] and lines["remix"]["outside_identical"]
     assert lines["loop"]["no_double"] == 1 and lines["loop"]["no_double_repeated"] == 0
 
