@@ -86,7 +86,7 @@ def _cards_right(videos: Video, s: Subjects) -> float:
     """Share of clips whose halves have the looks of their cards."""
     after = [scene for scene, _ in s.recoloured]
     first = judge_all(videos[:, : s.half], s.scenes)
-    second = judge_all(videos[:, s.half :], after, s.half)
+    second = judge_all(videos, after, s.half)
     return share(
         [
             all(v.attributes[key] for v in pair for key in ("colour", "shape", "background"))
@@ -98,7 +98,7 @@ def _cards_right(videos: Video, s: Subjects) -> float:
 def _unchanged(videos: Video, s: Subjects) -> float:
     """Share of clips in which what both cards say alike is so in both halves."""
     first = judge_all(videos[:, : s.half], s.scenes)
-    second = judge_all(videos[:, s.half :], s.scenes, s.half)
+    second = judge_all(videos, s.scenes, s.half)
     return share(
         [
             all(v.attributes[key] for v in pair for key in ("shape", "background"))

@@ -53,7 +53,7 @@ def keep_pixels(made: Video, given: Video, keep: NDArray[np.bool_]) -> Video:
         if not mask.any():
             continue
         inside = mask.astype(np.float32)
-        away = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)
+        away = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 0)
         weight = np.clip(1 - away / (REACH + 1), 0, 1)[..., None]
         share = np.maximum(cv2.GaussianBlur(inside, (0, 0), REACH / 2), 1e-6)[..., None]
         for new, kept, target in zip(made[:, t], given[:, t], out[:, t], strict=True):

@@ -16,7 +16,12 @@ def test_a_size_is_the_nearest_to_its_ratio(ratio):
     across, down = map(float, ratio.split(":"))
     assert height % 8 == width % 8 == 0 and 0.7 < height * width / 1024 < 1.42
     off = abs(np.log(width / height * down / across))
-    for h, w in ((height + 8, width), (height, width + 8), (height - 8, width), (height, width - 8)):
+    for h, w in (
+        (height + 8, width),
+        (height, width + 8),
+        (height - 8, width),
+        (height, width - 8),
+    ):
         if 0.7 < h * w / 1024 < 1.42:
             assert abs(np.log(w / h * down / across)) >= off
 
