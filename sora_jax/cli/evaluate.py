@@ -184,7 +184,12 @@ def draw_subjects(level: str, n: int) -> dict[str, Any]:
         found = captions(scene, scene.seed)
         return tuple(Caption(text.text, text.start, text.end) for text in found)
 
+    def shortly(scene):
+        texts = (captions(scene, seed)[0].text for seed in range(16))
+        return scene, min(texts, key=lambda text: len(text.split()))
+
     return {
+        "boards": [(shortly(scene), shortly(other_colour(scene))) for scene in still],
         "clips": [ToyClip(scene=s, captions=told(s), video=render(s)) for s in scenes],
         "recoloured": [(scene, told(scene)[0].text) for scene in changed],
         "still": [(scene, told(scene)[0].text) for scene in still],

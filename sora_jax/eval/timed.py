@@ -1,8 +1,10 @@
 """What is given or said at a time, judged: pictures in `animate`, cards in `storyboard`."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from sora_jax.data.scene import COLOURS
+from sora_jax.data.scene import COLOURS, Scene
 from sora_jax.eval.intervals import share
 from sora_jax.eval.reading import read
 from sora_jax.eval.scores import judge_all
@@ -10,7 +12,6 @@ from sora_jax.eval.subjects import Line, Shown, Subjects
 from sora_jax.export.sampling import CHUNK_FRAMES
 from sora_jax.generate import i2v, storyboard
 from sora_jax.generate.engine import Video
-from sora_jax.generate.request import Request
 
 
 def judge_animate(s: Subjects) -> tuple[Line, Shown]:
@@ -45,73 +46,70 @@ def judge_animate(s: Subjects) -> tuple[Line, Shown]:
 
 
 def judge_storyboard(s: Subjects) -> tuple[Line, Shown]:
-    """Two cards: the clip's caption, and from the middle on the one with another colour.
+    """Two cards: a still scene, and from the middle on the same in another colour.
 
-    `single` is the control: the first card's text for all of the clip.
+    Of boards whose texts the model takes together; `single` is the control: the first card's text
+    for all of the clip.
     """
+    tokenizer, most = s.engine.bundle.tokenizer, s.engine.model.text.max_tokens
+    boards = [
+        pair for pair in s.boards if sum(len(tokenizer.encode(text)) for _, text in pair) <= most
+    ]
+    line: Line = {"n": len(boards), "limit_right": 0.75, "limit_unchanged": 0.9}
+    line["limit_in_time"] = 0.75
+    if not boards:
+        return {"ok": False} | line, []
     half, fps = s.half, s.settings.fps
     made, single = [], []
-    for (_, text), request in zip(s.recoloured, s.requests, strict=True):
-        first = request.captions[0].text
+    for seed, ((_, text), (_, other)) in enumerate(boards):
         cards = [
-            storyboard.Card(time=0.0, prompt=first),
-            storyboard.Card(time=half / fps, prompt=text),
+            storyboard.Card(time=0.0, prompt=text),
+            storyboard.Card(time=half / fps, prompt=other),
         ]
-        made.append(_render(s, cards, request))
-        single.append(_render(s, cards[:1], request))
-    boards, controls = np.concatenate(made), np.concatenate(single)
-    line: Line = {
-        "right": _cards_right(boards, s),
-        "right_single": _cards_right(controls, s),
-        "unchanged": _unchanged(boards, s),
-        "in_time": share([_changes_at(video, s, i) for i, video in enumerate(boards)]),
-        "limit_right": 0.75,
-        "limit_unchanged": 0.9,
-        "limit_in_time": 0.75,
-    }
+        made.append(_render(s, cards, seed))
+        single.append(_render(s, cards[:1], seed))
+    videos, controls = np.concatenate(made), np.concatenate(single)
+    scenes = [[scene for scene, _ in side] for side in zip(*boards, strict=True)]
+    line["right"] = _cards_right(videos, scenes, half)
+    line["right_single"] = _cards_right(controls, scenes, half)
+    line["unchanged"] = _unchanged(videos, scenes[0], half)
+    pairs = zip(videos, scenes[1], strict=True)
+    line["in_time"] = share([_changes_at(video, scene, half) for video, scene in pairs])
     good = line["right"] >= 0.75 and line["unchanged"] >= 0.9 and line["in_time"] >= 0.75
     good &= line["right_single"] < line["right"] / 2
-    prompts = [
-        f"{clip.prompt} / {text}" for clip, (_, text) in zip(s.clips, s.recoloured, strict=True)
-    ]
-    return {"ok": bool(good)} | line, s.shown(boards, prompts)
+    prompts = [f"{text} / {other}" for (_, text), (_, other) in boards]
+    return {"ok": bool(good)} | line, s.shown(videos, prompts)
 
 
-def _render(s: Subjects, cards: list[storyboard.Card], request: Request) -> Video:
+def _render(s: Subjects, cards: list[storyboard.Card], seed: int) -> Video:
     frames = s.clips[0].video.shape[0]
-    return storyboard.render(s.engine, cards, s.settings, num_frames=frames, seed=request.seed)
+    return storyboard.render(s.engine, cards, s.settings, num_frames=frames, seed=seed)
 
 
-def _cards_right(videos: Video, s: Subjects) -> float:
+def _cards_right(videos: Video, scenes: Sequence[Sequence[Scene]], half: int) -> float:
     """Share of clips whose halves have the looks of their cards."""
-    after = [scene for scene, _ in s.recoloured]
-    first = judge_all(videos[:, : s.half], s.scenes)
-    second = judge_all(videos, after, s.half)
-    return share(
-        [
-            all(v.attributes[key] for v in pair for key in ("colour", "shape", "background"))
-            for pair in zip(first, second, strict=True)
-        ]
-    )
+    return _both(videos, scenes[0], scenes[1], half, ("colour", "shape", "background"))
 
 
-def _unchanged(videos: Video, s: Subjects) -> float:
+def _unchanged(videos: Video, scenes: Sequence[Scene], half: int) -> float:
     """Share of clips in which what both cards say alike is so in both halves."""
-    first = judge_all(videos[:, : s.half], s.scenes)
-    second = judge_all(videos, s.scenes, s.half)
+    return _both(videos, scenes, scenes, half, ("shape", "background"))
+
+
+def _both(videos: Video, before, after, half: int, keys: tuple[str, ...]) -> float:
+    verdicts = judge_all(videos[:, :half], before), judge_all(videos, after, half)
     return share(
         [
-            all(v.attributes[key] for v in pair for key in ("shape", "background"))
-            for pair in zip(first, second, strict=True)
+            all(verdict.attributes[key] for verdict in pair for key in keys)
+            for pair in zip(*verdicts, strict=True)
         ]
     )
 
 
-def _changes_at(video: Video, s: Subjects, number: int) -> bool:
+def _changes_at(video: Video, scene: Scene, half: int) -> bool:
     """Whether the second card's colour comes within a chunk of its time, and stays."""
-    scene, _ = s.recoloured[number]
     wanted = list(COLOURS).index(scene.objects[0].colour)
     has_it = read(video, scene.level).things[0].colour == wanted
     others = np.flatnonzero(~has_it)
     begin = int(others[-1]) + 1 if len(others) else 0
-    return abs(begin - s.half) <= CHUNK_FRAMES
+    return abs(begin - half) <= CHUNK_FRAMES

@@ -51,6 +51,10 @@ def subjects(tmp_path_factory):
         clips=clips,
         recoloured=[(edits.other_colour(clip.scene), "a blue circle moves left") for clip in clips],
         still=[(clip.scene, "a red circle") for clip in clips],
+        boards=[
+            ((clip.scene, "a red circle"), (edits.other_colour(clip.scene), "a blue circle"))
+            for clip in clips
+        ],
     )
 
 
@@ -91,20 +95,23 @@ def test_cards_are_right_on_real_cuts_at_their_time_alone(subjects):
 
     A clip of the second colour is the same scene, so halves of both make the cut.
     """
-    after = np.stack([render(scene) for scene, _ in subjects.recoloured])
-    before, half = subjects.videos, subjects.half
+    scenes = [subjects.scenes, [scene for scene, _ in subjects.recoloured]]
+    before, after = (np.stack([render(scene) for scene in side]) for side in scenes)
+    half = subjects.half
 
-    def cut(frame):
-        return np.concatenate([before[:, :frame], after[:, frame:]], axis=1)
+    def judged(frame):
+        """With the change at a frame: cards right, the rest unchanged, in time."""
+        cut = np.concatenate([before[:, :frame], after[:, frame:]], axis=1)
+        pairs = zip(cut, scenes[1], strict=True)
+        return (
+            timed._cards_right(cut, scenes, half),
+            timed._unchanged(cut, scenes[0], half),
+            [timed._changes_at(video, scene, half) for video, scene in pairs],
+        )
 
-    right = cut(half)
-    assert timed._cards_right(right, subjects) == 1 and timed._unchanged(right, subjects) == 1
-    assert all(timed._changes_at(video, subjects, i) for i, video in enumerate(right))
-    late = cut(half + 6)
-    assert timed._cards_right(late, subjects) == 0 and timed._unchanged(late, subjects) == 1
-    assert not any(timed._changes_at(video, subjects, i) for i, video in enumerate(late))
-    assert timed._cards_right(before, subjects) == 0
-    assert not any(timed._changes_at(video, subjects, i) for i, video in enumerate(before))
+    assert judged(half) == (1, 1, [True, True])
+    assert judged(half + 6) == (0, 1, [False, False])
+    assert judged(16) == (0, 1, [False, False])
 
 
 def test_subjects_are_held_out_clips_and_still_captions():
