@@ -27,7 +27,7 @@ class Subjects:
     """Scenes in which nothing moves, with their captions: what can last or be a loop here."""
 
     boards: Sequence[tuple[tuple[Scene, str], tuple[Scene, str]]] = ()
-    """Scenes with their shortest captions, each beside the same in another colour."""
+    """Still scenes, said shortly, each beside the same in another colour."""
 
     @property
     def videos(self) -> Video:
