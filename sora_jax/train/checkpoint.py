@@ -115,7 +115,10 @@ class Checkpoints:
                 cause = _root(error)
             if hosts.all_agree(found is not None):
                 assert found is not None
-                return found
+                state, record = found
+                cause = _compare(step, state, record)  # together: digests are sums over all
+                if not cause:
+                    return state, Position(**record["position"])
             causes.append(f"step {step}: {cause or 'another process could not read it'}")
             self._set_aside(step, causes[-1])
         raise RunError(
@@ -155,12 +158,13 @@ class Checkpoints:
         }
         return record | {"sha256": _hash(record)}
 
-    def _read(self, step: int, abstract: Any, shardings: Any) -> tuple[Any, Position]:
-        read = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))
-        record = dict(read["record"])
+    def _read(self, step: int, abstract: Any, shardings: Any) -> tuple[Any, dict[str, Any]]:
+        """State and record. Here no process waits for another, whose part may be damaged."""
+        # By the handlers: the restore of a manager ends with a barrier.
+        place = self._directory / str(step)
+        record = dict(ocp.JsonCheckpointHandler().restore(place / "record"))
         if record.pop("sha256", None) != _hash(record):
             raise _Damaged("its record does not have the hash that it had")
-        place = self._directory / str(step)
         _check_same(place, record["leaves"], _describe(abstract))
         self._check_settings(place, record.get("settings", {}))  # none before they were kept
         target = jax.tree.map(
@@ -168,16 +172,9 @@ class Checkpoints:
             abstract,
             shardings,
         )
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
-        state = self._manager.restore(step, args=args)["state"]
-        if record.get("digest_format") != digest.FORMAT:
-            logging.warning("checkpoint %d has digests of another version: not checked", step)
-            return state, Position(**record["position"])
-        found = digest.digests(state)
-        changed = [name for name, value in record["digests"].items() if found[name] != value]
-        if changed:
-            raise _Damaged(f"{changed[0]} and {len(changed) - 1} more do not have their digest")
-        return state, Position(**record["position"])
+        handler = ocp.StandardCheckpointHandler()
+        state = handler.restore(place / "state", args=ocp.args.StandardRestore(target))
+        return state, record
 
     def _check_settings(self, place: Path, stored: dict[str, Any]) -> None:
         if not self._settings or not stored:
@@ -197,6 +194,18 @@ class Checkpoints:
             (self._directory / str(step)).rename(place)
         hosts.barrier(f"set aside {step}")
         self._manager.reload()
+
+
+def _compare(step: int, state: Any, record: dict[str, Any]) -> str:
+    """What is wrong with what was read; empty if nothing is."""
+    if record.get("digest_format") != digest.FORMAT:
+        logging.warning("checkpoint %d has digests of another version: not checked", step)
+        return ""
+    found = digest.digests(state)
+    changed = [name for name, value in record["digests"].items() if found[name] != value]
+    if not changed:
+        return ""
+    return f"_Damaged: {changed[0]} and {len(changed) - 1} more do not have their digest"
 
 
 def _describe(tree: Any) -> dict[str, list]:

@@ -5,6 +5,7 @@ Real processes on this machine, each with two virtual devices.
 
 import json
 import os
+import shutil
 import sys
 import time
 
@@ -97,6 +98,19 @@ def test_interrupted_anywhere_it_is_the_same_run(two, tmp_path, kind, process):
     assert attempts[0]["code"] == {"kill": 137, "exception": 5, "term": 42}[kind]
     if kind == "term":  # saved when it was asked, not at the last multiple of 2
         assert max(attempts[0]["checkpoints"].values()) >= 6
+
+
+def test_what_one_process_alone_can_not_read_is_set_aside_by_both(two, tmp_path):
+    """The other has read its part well and must not wait for it."""
+    run = tmp_path / "run"
+    shutil.copytree(two, run)
+    damaged = run / "checkpoints" / str(STEPS) / "state" / "ocdbt.process_1"
+    for path in damaged.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    assert train(run, 2, 2, max_restarts=0)[0] == 0
+    assert (run / "checkpoints" / f"{STEPS}.damaged").exists()
+    assert digests(run) == digests(two)
 
 
 @pytest.mark.slow
