@@ -1,6 +1,6 @@
 """Host time of a training step beside the program that it starts, at 40 scanned layers.
 
-    python -m benchmarks.host_overhead [--layers 40] [--steps 300]
+    JAX_PLATFORMS=cpu python -m benchmarks.host_overhead [--layers 40] [--steps 300]
 
 The transformer is so small that its program takes milliseconds. The loop's own time a step (rows
 that lie ready, putting them on the device, starting the program, bookkeeping; what `runner.run`

@@ -48,15 +48,15 @@ def judge_post() -> tuple[dict[str, Any], list[tuple[str, Video]]]:
     return {"ok": bool(good)} | line, shown
 
 
-def scene(seed: int) -> Video:
+def scene(seed: int, num_frames: int = FRAMES, size: int = SIDE) -> Video:
     """A grey texture and a red disc that goes to the right."""
     rng = np.random.default_rng(seed)
-    ground = cv2.GaussianBlur(rng.normal(0, 1, (SIDE, SIDE)).astype(np.float32), (0, 0), 2.5)
+    ground = cv2.GaussianBlur(rng.normal(0, 1, (size, size)).astype(np.float32), (0, 0), 2.5)
     ground = 120 + 60 * ground / np.abs(ground).max()
-    y, x = np.mgrid[:SIDE, :SIDE]
+    y, x = np.mgrid[:size, :size]
     frames = []
-    for t in range(FRAMES):
-        disc = np.clip(12.5 - np.hypot(x - 24 - 2 * t, y - 56), 0, 1)[..., None]
+    for t in range(num_frames):
+        disc = np.clip(12.5 - np.hypot(x - 30 - 2 * t, y - 50), 0, 1)[..., None]
         frames.append(ground[..., None] * (1 - disc) + disc * np.array([220, 40, 40]))
     return _bytes(np.stack(frames))
 

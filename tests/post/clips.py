@@ -3,21 +3,14 @@
 from fractions import Fraction
 
 import av
-import cv2
 import numpy as np
+
+from sora_jax.eval import finishing
 
 
 def scene(num_frames=12, size=96):
     """A grey texture with a red disc that moves over it, T H W 3 uint8."""
-    rng = np.random.default_rng(1)
-    ground = cv2.GaussianBlur(rng.normal(0, 1, (size, size)).astype(np.float32), (0, 0), 2.5)
-    ground = 120 + 60 * ground / np.abs(ground).max()
-    y, x = np.mgrid[:size, :size]
-    frames = []
-    for t in range(num_frames):
-        disc = np.clip(12.5 - np.hypot(x - 30 - 2 * t, y - 50), 0, 1)[..., None]
-        frames.append(ground[..., None] * (1 - disc) + disc * np.array([220, 40, 40]))
-    return np.stack(frames).round().astype(np.uint8)
+    return finishing.scene(1, num_frames, size)
 
 
 def psnr(a, b):
