@@ -108,7 +108,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--checkpoint-every", type=int, default=2)
     parser.add_argument("--fault", default="none:-1:-1", help="KIND:BATCH:PROCESS")
     parser.add_argument(
-        "--limit", type=float, default=0.0, help="seconds for steps; two thirds for data"
+        "--limit",
+        type=float,
+        default=0.0,
+        help="seconds for steps; two thirds for data, ten times for a restore",
     )
     parser.add_argument("--pace", type=float, default=0.0, help="seconds that a batch takes")
     parser.add_argument("--poison", default="-1:-2:0", help="FIRST:LAST:PROCESS: batches of NaN")
@@ -132,7 +135,7 @@ def plan_of(args):
         steps=args.steps,
         checkpoint_every=args.checkpoint_every,
         eval_every=1,
-        watchdog=WatchdogConfig(data=args.limit * 2 / 3, step=args.limit),
+        watchdog=WatchdogConfig(data=args.limit * 2 / 3, step=args.limit, restore=10 * args.limit),
     )
     dit = dataclasses.replace(cfg.model.dit, width=32, num_heads=4)  # for any mesh of 8 devices
     text = dataclasses.replace(cfg.model.text, width=32)
