@@ -12,7 +12,9 @@ from pathlib import Path
 from sora_jax.train import goodput
 from tests.chaos import harness
 
-CHECKPOINT_EVERY = 25
+# Faults come every 30 seconds, and a start takes 15 of them: time for some such stretches is left.
+CHECKPOINT_EVERY = 10
+FULL_SECONDS = 8.0  # of a full disk: at least one save is due
 PACE = 0.15  # seconds of a batch: stands for the work of a larger model
 STEPS = 100_000  # more than there is time for
 POISON = ("--poison", "31:31:1", "--poison-every", 97)  # a batch without numbers, now and then
@@ -181,7 +183,7 @@ class _Kinds:
                     pass
         except OSError:
             pass
-        time.sleep(2.2 * CHECKPOINT_EVERY * PACE)
+        time.sleep(FULL_SECONDS)
         self.make_room()
 
     def make_room(self) -> None:
