@@ -1,5 +1,7 @@
 """The ways a command can end badly. Each message is one line: value, limit, remedy."""
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -45,3 +47,12 @@ class Preempted(Exception):
     """The machine is wanted back (SIGTERM). The run was saved; the same command goes on."""
 
     exit_code = 42
+
+
+def check_name(kind: str, name: str, known: Iterable[str]) -> None:
+    """Raises UsageError for a name that is not known: with the nearest one, and all there are."""
+    names = list(known)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]!r}? There are" if near else "there are"
+        raise UsageError(f"no {kind} {name!r}; {hint} {', '.join(names)}")

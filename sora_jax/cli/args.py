@@ -124,6 +124,47 @@ def add_prompt(parser: argparse.ArgumentParser, *, required: bool) -> None:
     )
 
 
+def add_controls(parser: argparse.ArgumentParser, *, has_pacing: bool = True) -> None:
+    """What is chosen instead of described; `control_wishes` gives the values."""
+    group = parser.add_argument_group(
+        "controls (said in the prompt where the model knows the words, else done to the pictures)"
+    )
+    group.add_argument(
+        "--style", metavar="NAME", help="noir, vivid, pastel, faded, retro, or one of --styles"
+    )
+    group.add_argument(
+        "--styles",
+        metavar="FILE.yaml",
+        help="your own: NAME: {prompt: '{prompt} ...', negative: ..., cfg_scale: G, post: {...}}",
+    )
+    group.add_argument(
+        "--lighting",
+        metavar="L",
+        help="day, 'golden hour', dusk, night, or from 0 (night) to 1 (day)",
+    )
+    group.add_argument(
+        "--perspective",
+        metavar="NAME",
+        help="'eye level', close-up, 'low angle', 'high angle', 'dutch angle'",
+    )
+    group.add_argument(
+        "--camera",
+        metavar="MOVE[:AMOUNT]",
+        help="still, 'pan left', 'pan right', 'tilt up', 'tilt down', 'zoom in', 'zoom out'; "
+        "AMOUNT: the share of the picture that it crosses (0.16)",
+    )
+    if has_pacing:
+        group.add_argument(
+            "--pacing", metavar="P", help="slow, normal, fast, or 0.25 to 4 times as fast"
+        )
+
+
+def control_wishes(args: argparse.Namespace) -> dict[str, Any]:
+    """Values of `add_controls` as the studio's functions take them."""
+    names = ("style", "styles", "lighting", "perspective", "camera", "pacing")
+    return {name: getattr(args, name, None) for name in names}
+
+
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Options that override the model's own settings, which are the defaults."""
     group = parser.add_argument_group("sampling (the defaults are the model's own)")

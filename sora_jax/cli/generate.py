@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="so many videos, of the seeds from --seed on: OUT-1.mp4, OUT-2.mp4 ... (1)",
     )
     shared.add_output(parser)
+    shared.add_controls(parser)
     shared.add_sampling(parser)
 
 
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sora_jax.studio import facade
 
     def make(out: str | Path, seed: int) -> dict[str, Any]:
-        wishes = shared.sampling_wishes(args) | {"seed": seed}
+        wishes = shared.sampling_wishes(args) | shared.control_wishes(args) | {"seed": seed}
         return facade.generate(
             args.model,
             args.prompt,

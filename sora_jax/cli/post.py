@@ -8,8 +8,9 @@ from sora_jax.cli import args as shared
 SUMMARY = "finish any video: colour, shake, flicker, noise, sharpness; write it for a purpose"
 EXAMPLE = "sora-jax post clip.mp4 --stabilise --white-balance --profile story -o story.mp4"
 
-STEPS = tuple(
-    "denoise deflicker stabilise white_balance exposure contrast saturation lut sharpen".split()
+STEPS = (
+    *("denoise", "deflicker", "stabilise", "white_balance", "exposure", "warmth"),
+    *("contrast", "saturation", "lut", "sharpen"),
 )
 
 
@@ -37,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--white-balance", action="store_true", help="take out a colour cast")
     steps.add_argument(
         "--exposure", metavar="EV", help="stops, -4 to 4, or auto, which lifts a dark clip"
+    )
+    steps.add_argument(
+        "--warmth", type=float, metavar="W", help="-1 (blue) to 1 (orange); 0 changes nothing"
     )
     steps.add_argument("--contrast", type=float, metavar="C", help="0 to 4; 1 changes nothing")
     steps.add_argument("--saturation", type=float, metavar="S", help="0 to 4; 1 changes nothing")

@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     shared.add_prompt(parser, required=True)
     shared.add_output(parser)
+    shared.add_controls(parser, has_pacing=False)
     shared.add_sampling(parser)
 
 
@@ -37,5 +38,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         strength=args.strength,
         mask=args.mask,
         negative=args.negative,
+        **shared.control_wishes(args),
         **shared.sampling_wishes(args),
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sora_jax.data.scene import COLOURS, Scene
 from sora_jax.errors import UsageError
-from sora_jax.eval import finishing, formats, seams, timed
+from sora_jax.eval import directing, finishing, formats, seams, timed
 from sora_jax.eval.intervals import share
 from sora_jax.eval.reading import read
 from sora_jax.eval.reconstruction import psnr
@@ -44,6 +44,7 @@ def evaluate_edits(subjects: Subjects, progress=None) -> Evaluation:
         "recut": judge_recut,
         "storyboard": timed.judge_storyboard,
         "remix": judge_remix,
+        "controls": directing.judge_controls,
         "formats": formats.judge_formats,
         "fps": judge_fps,
         "post": lambda _: finishing.judge_post(),

@@ -1,12 +1,11 @@
 """All steps that finish a video, in the order in which they are done, and sets of them by name."""
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sora_jax.errors import UsageError
+from sora_jax.errors import UsageError, check_name
 from sora_jax.post import colour, denoise, flicker, lut, sharpen, stabilise
 from sora_jax.post.shots import Frame
 
@@ -20,6 +19,7 @@ class Steps:
     stabilise: float | bool = False  # True, or how smooth: frames
     white_balance: bool = False
     exposure: float | str | None = None  # "auto", or stops
+    warmth: float | None = None  # -1 (blue) to 1 (orange); 0 changes nothing
     contrast: float | None = None  # 1 changes nothing
     saturation: float | None = None  # 1 changes nothing
     lut: str | Path | None = None  # a .cube file
@@ -56,14 +56,10 @@ def make_steps(preset: str | None = None, **wishes: Any) -> Steps:
 
     Raises UsageError for an unknown preset, naming those there are, and for an unknown step.
     """
-    if preset is not None and preset not in PRESETS:
-        near = difflib.get_close_matches(preset, PRESETS, n=1)
-        hint = f"did you mean {near[0]!r}? There are" if near else "there are"
-        raise UsageError(f"no preset {preset!r}; {hint} {', '.join(PRESETS)}")
-    known = [field.name for field in dataclasses.fields(Steps)]
+    if preset is not None:
+        check_name("preset", preset, PRESETS)
     for name in wishes:
-        if name not in known:
-            raise UsageError(f"no step {name!r}; there are {', '.join(known)}")
+        check_name("step", name, [field.name for field in dataclasses.fields(Steps)])
     steps = PRESETS[preset] if preset else Steps()
     said = {k: v for k, v in wishes.items() if v is not None and v is not False}
     return dataclasses.replace(steps, **said)
@@ -86,6 +82,8 @@ def finish(frames: Iterable[Frame], steps: Steps) -> Iterator[Frame]:
         frames = colour.white_balance(frames)
     if steps.exposure is not None:
         frames = colour.expose(frames, steps.exposure)
+    if steps.warmth is not None:
+        frames = colour.warm(frames, steps.warmth)
     if steps.contrast is not None:
         frames = colour.contrast(frames, steps.contrast)
     if steps.saturation is not None:
@@ -102,6 +100,7 @@ def _check(steps: Steps) -> None:
         "denoise": (0.0, denoise.MAX_NOISE),
         "stabilise": (0.5, stabilise.MAX_SPREAD),
         "exposure": (-colour.MAX_STOPS, colour.MAX_STOPS),
+        "warmth": (-1.0, 1.0),
         "contrast": (0.0, _MAX_FACTOR),
         "saturation": (0.0, _MAX_FACTOR),
         "sharpen": (0.1, sharpen.MAX_BLUR),

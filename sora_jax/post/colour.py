@@ -1,4 +1,4 @@
-"""Colour: white balance, exposure, contrast and saturation."""
+"""Colour: white balance, exposure, warmth, contrast and saturation."""
 
 from collections.abc import Iterable, Iterator
 
@@ -16,6 +16,7 @@ _GAMMA = 2.2  # a gain of light is a gain of stored values to the power of 1 / g
 _NEUTRAL = (0.30, 0.15, 0.08, 0.05)  # widths of the search for grey, in log ratios of channels
 _FEW = 0.02  # share of pixels below which nothing is taken for grey
 _DIM, _BRIGHT = 0.55, 0.9  # a clip whose light ends below the first is raised to the second
+_WARM = (0.35, 0.0, -0.45)  # log gains of the warmest light; the coldest takes them away
 _LUMA = (0.299, 0.587, 0.114)  # BT.601, as videos are stored here
 
 
@@ -37,6 +38,13 @@ def expose(frames: Iterable[Frame], stops: float | str) -> Iterator[Frame]:
         return
     for frame, _, found in smoothed(frames, lambda _, frame: _lift(frame), spread=_SPREAD):
         yield _apply(frame, np.exp(np.repeat(found, 3)))
+
+
+def warm(frames: Iterable[Frame], amount: float) -> Iterator[Frame]:
+    """Light as of a low sun (1) or a blue hour (-1); grey keeps its brightness."""
+    gains = np.exp(float(amount) * np.array(_WARM))
+    gains /= gains @ np.array(_LUMA)
+    yield from (_apply(frame, gains) for frame in frames)
 
 
 def contrast(frames: Iterable[Frame], factor: float) -> Iterator[Frame]:

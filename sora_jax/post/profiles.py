@@ -1,13 +1,12 @@
 """What a finished video is written as, by the name of what it is for."""
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
 
-from sora_jax.errors import LimitError, UsageError
+from sora_jax.errors import LimitError, UsageError, check_name
 from sora_jax.post.shots import Frame
 
 type Size = tuple[int, int]  # height, width
@@ -56,10 +55,7 @@ PROFILES: dict[str, Profile] = {
 
 def find_profile(name: str) -> Profile:
     """The profile called `name`. Raises UsageError that lists all."""
-    if name not in PROFILES:
-        near = difflib.get_close_matches(name, PROFILES, n=1)
-        hint = f"did you mean {near[0]!r}? There are" if near else "there are"
-        raise UsageError(f"no profile {name!r}; {hint} {', '.join(PROFILES)}")
+    check_name("profile", name, PROFILES)
     return PROFILES[name]
 
 

@@ -18,6 +18,7 @@ from sora_jax.generate import loop as loop_tool
 from sora_jax.generate import recut as recut_tool
 from sora_jax.generate import remix as remix_tool
 from sora_jax.generate import t2v
+from sora_jax.generate.controls import take
 from sora_jax.generate.request import count_frames
 from sora_jax.studio.job import Job
 from sora_jax.studio.record import tool
@@ -35,9 +36,20 @@ def remix(
     mask: str | Path | None = None,
     **wishes: Any,
 ) -> dict[str, Any]:
-    """Make `source` again as `prompt` says. Where `mask` (a picture) is dark it stays as it is."""
+    """Make `source` again as `prompt` says. Where `mask` (a picture) is dark it stays as it is.
+
+    `wishes` may also have fields of `Controls`, but for pacing.
+    """
     amount = remix_tool.parse_strength(strength)
-    job = Job(model, prompt, out, wishes)
+    controls, wishes = take(wishes)
+    if controls.pacing is not None:
+        raise UsageError("pacing is of new videos; change a clip's pace by recut or its prompt")
+    job = Job(model, prompt, out, wishes, controls)
+    if mask is not None and job.direction.changes_frames:
+        raise UsageError(
+            "a mask keeps pixels as they are and these controls change all of them; leave the mask "
+            "out, or say it in the prompt"
+        )
     frames = job.read(source)
     keep = None if mask is None else job.read_image(mask).max(-1) < 128
     video = remix_tool.remix(

@@ -14,6 +14,7 @@ from sora_jax.errors import UsageError
 from sora_jax.export.sampling import CHUNK_FRAMES
 from sora_jax.generate import extend as extend_tool
 from sora_jax.generate import fit, i2v, t2v
+from sora_jax.generate.controls import take
 from sora_jax.generate.request import count_frames
 from sora_jax.studio.job import Job
 from sora_jax.studio.record import tool
@@ -21,9 +22,10 @@ from sora_jax.studio.record import tool
 
 @tool
 def generate(model: str, prompt: str, out: str | Path, **wishes: Any) -> dict[str, Any]:
-    """Make a video from a text. `wishes` are those of `Job`."""
-    job = Job(model, prompt, out, wishes)
-    video = t2v.generate(job.engine(), [job.request], job.settings, num_frames=job.num_frames)
+    """Make a video from a text. `wishes` are those of `Job`, and fields of `Controls`."""
+    controls, wishes = take(wishes)
+    job = Job(model, prompt, out, wishes, controls)
+    video = t2v.generate(job.engine(), [job.request], job.settings, num_frames=job.num_sampled)
     return job.finish(video[0])
 
 

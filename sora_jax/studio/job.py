@@ -16,6 +16,7 @@ from sora_jax.export.bundle import Bundle, open_model
 from sora_jax.export.sampling import SamplingConfig
 from sora_jax.generate import fit
 from sora_jax.generate.canvas import encode_captions, encode_negatives
+from sora_jax.generate.controls import Controls, Direction, direct
 from sora_jax.generate.engine import Engine
 from sora_jax.generate.request import Request, count_frames, make_request, make_settings
 from sora_jax.post import audio
@@ -38,6 +39,7 @@ class Job:
         prompt: str | None,
         out: str | Path,
         wishes: dict[str, Any],
+        controls: Controls | None = None,
     ):
         """`wishes`: negative, seed, seconds, draft, fields of SamplingConfig; None is the default.
 
@@ -52,16 +54,24 @@ class Job:
         changes = {name: value for name, value in wishes.items() if name not in own}
         if wishes.get("draft") and changes.get("steps") is None:
             changes["steps"] = max(self.bundle.sampling.steps // DRAFT_SHARE, 1)
+        self.direction = (
+            Direction(prompt=prompt or "")
+            if controls is None
+            else direct(controls, prompt or "", self.bundle.tokenizer.words)
+        )
+        if changes.get("cfg_scale") is None:
+            changes["cfg_scale"] = self.direction.cfg_scale
         self.settings: SamplingConfig = make_settings(
             self.bundle.model, self.bundle.sampling, **changes
         )
         seconds = wishes.get("seconds")
-        negative, seed = wishes.get("negative") or "", wishes.get("seed") or 0
+        negative = wishes.get("negative") or self.direction.negative
+        seed = wishes.get("seed") or 0
         self.num_frames = None if seconds is None else count_frames(seconds, self.settings.fps)
         self.request: Request = (
             Request(captions=(), negative=negative, seed=seed)
             if prompt is None
-            else make_request(prompt, negative=negative, seed=seed)
+            else make_request(self.direction.prompt, negative=negative, seed=seed)
         )
         encode_captions(self.bundle.tokenizer, [self.request])
         encode_negatives(self.bundle.tokenizer, [self.request])
@@ -71,6 +81,16 @@ class Job:
         self.timeline: Path | None = None
         self.dropped: dict[str, int] = {}  # frames left out at the beginning of each video
         self.start = time.monotonic()
+        if controls is not None and controls.styles is not None:
+            self.take(controls.styles)
+
+    @property
+    def num_sampled(self) -> int | None:
+        """Frames to sample for `num_frames`: more or fewer where the pace is another."""
+        window = self.settings.num_frames
+        if self.direction.pace == 1:
+            return self.num_frames
+        return self.direction.num_sampled(self.num_frames or window, window)
 
     def note(self, text: str | None) -> None:
         if text:
@@ -125,6 +145,11 @@ class Job:
 
     def finish(self, video: NDArray[np.uint8], **facts: Any) -> dict[str, Any]:
         sample_seconds = time.monotonic() - self.start
+        if self.direction.done_by:
+            window = len(video) if self.direction.pace == 1 else self.settings.num_frames
+            video = self.direction.finish(video, self.num_frames or window)
+            facts["controls"] = dict(self.direction.done_by)
+            facts["prompt_sampled"] = self.direction.prompt
         height, width = video.shape[1:3]
         upscale = max(1, PEOPLE_SIDE // max(height, width))
         media.write_video(self.out, video, self.settings.fps, upscale=upscale)

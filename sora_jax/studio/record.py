@@ -18,7 +18,7 @@ type Tool = Callable[..., dict[str, Any]]
 
 TOOLS: dict[str, Tool] = {}  # by the name of the verb
 _NOT_SAID = ("out", "progress", "timeline")
-_PATHS = ("model", "source", "image", "first", "second", "mask", "board", "lut")
+_PATHS = ("model", "source", "image", "first", "second", "mask", "board", "lut", "styles")
 
 
 def tool(function: Tool) -> Tool:

@@ -147,9 +147,30 @@ def test_a_preview_is_a_sheet_and_no_video(place, capsys):
     assert not (place / "out.mp4").exists() and (place / "out.png").exists()
 
 
+def test_controls_are_in_the_record_and_come_again(place, capsys):
+    words = ("--style", "own", "--styles", "own.yaml", "--lighting", "night", "--pacing", "0.5")
+    (place / "own.yaml").write_text("own: {post: {saturation: 0}}\n")
+    code, result = run(place, capsys, "generate", "tiny", "-p", "a red circle", *words)
+    assert code == 0 and result["frames"] == 16 and result["prompt_sampled"] == "a red circle"
+    assert result["controls"] == dict.fromkeys(("lighting", "pacing", "style"), "finish")
+    plain = media.read_video(place / "out.mp4")[0]
+    code = cli.main(["replay", str(place / "out.json"), "-o", str(place / "again.mp4"), "--json"])
+    assert code == 0 and json.loads(capsys.readouterr().out)["identical"]
+    assert np.array_equal(media.read_video(place / "again.mp4")[0], plain)
+    (place / "own.yaml").write_text("own: {post: {saturation: 1}}\n")
+    code = cli.main(["replay", str(place / "out.json"), "-o", str(place / "again.mp4"), "--json"])
+    assert code == 2 and "own.yaml is not the file" in json.loads(capsys.readouterr().out)["error"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("generate", "-p", "a", "--style", "noirr"), "did you mean 'noir'"),
+        (("generate", "-p", "a", "--camera", "pan left:2"), "at most 1"),
+        (
+            ("remix", "a.mp4", "-p", "a", "--mask", "mask.png", "--lighting", "night"),
+            "these controls change all of them",
+        ),
         (("remix", "a.mp4", "-p", "a", "--strength", "huge"), "subtle, mild, strong"),
         (("blend", "a.mp4", "b.mp4"), "--seconds is the length of a transition"),
         (("blend", "a.mp4", "b.mp4", "--seconds", "1", "--curve", "up"), "curve 'up'"),
