@@ -22,6 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="so many videos, of the seeds from --seed on: OUT-1.mp4, OUT-2.mp4 ... (1)",
     )
+    parser.add_argument(
+        "--attention",
+        action="store_true",
+        help="also write OUT.words.png: where each word of the prompt acts",
+    )
     shared.add_output(parser)
     shared.add_controls(parser)
     shared.add_sampling(parser)
@@ -38,6 +43,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             args.model,
             args.prompt,
             out,
+            attention=args.attention,
             negative=args.negative,
             seconds=args.seconds,
             **wishes,

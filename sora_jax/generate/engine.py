@@ -200,8 +200,8 @@ def sample_rows(
 ) -> Float[Array, "B L P"]:
     """The program of `Engine.sample`: all steps of a window, over the levels of `grid`."""
     denoise = guidance.make_guided(
-        _make_denoise(model, params, rows.canvas, prediction),
-        _make_denoise(model, params, rows.away, prediction),
+        make_denoise(model, params, rows.canvas, prediction),
+        make_denoise(model, params, rows.away, prediction),
         strength,
     )
     noise = _draw_noise(rows, *rows.canvas.cond.shape[1:])
@@ -209,7 +209,7 @@ def sample_rows(
     return sampler.sample(denoise, rows.start, noise, rows.canvas, path, solver=solver)
 
 
-def _make_denoise(
+def make_denoise(
     model: ModelConfig, params: Params, canvas: Canvas, prediction: str
 ) -> sampler.Denoise:
     text = network.encode_text(model, params, canvas)

@@ -10,23 +10,48 @@ from typing import Any
 
 import numpy as np
 
+from sora_jax import media, sheets
 from sora_jax.errors import UsageError
 from sora_jax.export.sampling import CHUNK_FRAMES
 from sora_jax.generate import extend as extend_tool
 from sora_jax.generate import fit, i2v, t2v
 from sora_jax.generate.controls import take
+from sora_jax.generate.engine import Engine, Video
 from sora_jax.generate.request import count_frames
+from sora_jax.generate.word_maps import shade, word_maps
 from sora_jax.studio.job import Job
 from sora_jax.studio.record import tool
 
 
 @tool
-def generate(model: str, prompt: str, out: str | Path, **wishes: Any) -> dict[str, Any]:
-    """Make a video from a text. `wishes` are those of `Job`, and fields of `Controls`."""
+def generate(
+    model: str, prompt: str, out: str | Path, *, attention: bool = False, **wishes: Any
+) -> dict[str, Any]:
+    """Make a video from a text. `wishes` are those of `Job`, and fields of `Controls`.
+
+    With `attention`, OUT.words.png shows where each word of the prompt acts.
+    """
     controls, wishes = take(wishes)
     job = Job(model, prompt, out, wishes, controls)
-    video = t2v.generate(job.engine(), [job.request], job.settings, num_frames=job.num_sampled)
-    return job.finish(video[0])
+    engine = job.engine()
+    video = t2v.generate(engine, [job.request], job.settings, num_frames=job.num_sampled)
+    facts = {"word_maps": _write_word_maps(job, engine, video)} if attention else {}
+    return job.finish(video[0], **facts)
+
+
+def _write_word_maps(job: Job, engine: Engine, video: Video) -> str:
+    """A row of frames a word, of the first window: bright and red where it acts, dark elsewhere."""
+    shown = video[:, : job.settings.num_frames]
+    if shown.shape[1] < job.settings.num_frames:
+        raise UsageError(
+            f"--attention looks at a window of {job.settings.num_frames} frames and the video has "
+            f"{shown.shape[1]}; make it as long as that"
+        )
+    words, maps = word_maps(engine, job.request, job.settings, engine.encode(shown))
+    rows = [shade(shown[0], found / max(maps.max(), 1e-6)) for found in maps]
+    path = job.out.with_suffix(".words.png")
+    media.write_png(path, sheets.contact_sheet([shown[0], *rows], [job.prompt or "", *words]))
+    return str(path)
 
 
 @tool
