@@ -17,6 +17,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any
 
 from sora_jax.cli import (
+    analyze,
     animate,
     batch,
     blend,
@@ -57,6 +58,7 @@ VERBS: dict[str, ModuleType] = {
     "loop": loop,
     "recut": recut,
     "storyboard": storyboard,
+    "analyze": analyze,
     "post": post,
     "upscale": upscale,
     "batch": batch,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_MODULES = ("facade", "edits", "boards", "latents", "finish")  # whose tools these are
+_MODULES = ("facade", "edits", "boards", "latents", "finish", "analyze")  # whose tools these are
 
 
 class Studio:
