@@ -145,7 +145,9 @@ def put_batch(mesh: Mesh, batch: Any) -> Any:
     """Host arrays (this process's rows) as global arrays sharded over rows."""
     sharding = batch_sharding(mesh)
     # int64 counters become int32
-    batch = jax.tree.map(lambda x: x.astype(jax.dtypes.canonicalize_dtype(x.dtype)), batch)
+    batch = jax.tree.map(
+        lambda x: x.astype(jax.dtypes.canonicalize_dtype(x.dtype), copy=False), batch
+    )
     if jax.process_count() > 1:
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
     placed = jax.device_put(batch, sharding)  # one call for all arrays: milliseconds of every step
