@@ -122,7 +122,7 @@ def dit() -> dict:
             "shortest_periods": (1.0, 0.5, 0.5),  # two tokens: seconds, mean sides
             "longest_periods": (16.0, 8.0, 8.0),
             "dtype": "float32",  # bfloat16 gains nothing on a CPU at this width
-            "remat": "none",  # none | block | attention | offload: what is kept for the way back
+            "remat": "none",  # | products | attention | block | offload: kept for the way back
             "unroll": 4,  # layers in one turn of the loop over them
         },
         "text": {

@@ -22,7 +22,7 @@ from sora_jax.train.dit_run import DiTTraining
 from sora_jax.train.vae_run import VAETraining
 
 # What is kept for the way back, from most to least: each takes less memory and more time.
-REMAT: tuple[Remat, ...] = ("none", "attention", "block", "offload")
+REMAT: tuple[Remat, ...] = ("none", "products", "attention", "block", "offload")
 _WORDS = 8192  # of a vocabulary that is made from the captions, when a run starts
 _TRIED = 3  # remedies that fit and are named
 
@@ -64,7 +64,7 @@ def sweep(cfg: ExperimentConfig, topology: Topology, what: str) -> dict[str, Any
     if what != "train":
         raise UsageError(f"--sweep ranks training steps; {what} runs on one chip or has no remat")
     ranking = []
-    choices = [(mesh, remat) for mesh in _meshes(cfg, topology) for remat in REMAT[:3]]
+    choices = [(mesh, remat) for mesh in _meshes(cfg, topology) for remat in REMAT[:-1]]
     for number, (mesh, remat) in enumerate(choices, 1):
         print(f"{number} of {len(choices)}: {mesh} {remat}", file=sys.stderr, flush=True)
         other = _with_remat(dataclasses.replace(cfg, mesh=mesh), remat)
@@ -143,7 +143,7 @@ def _model(cfg: ExperimentConfig) -> ModelConfig:
 def _remedies(cfg: ExperimentConfig, topology: Topology) -> Iterator[tuple[str, ExperimentConfig]]:
     """Changes that take less memory, the cheapest in time first."""
     now = REMAT.index(cfg.dit.model.remat)
-    for remat in REMAT[now + 1 : 3]:
+    for remat in REMAT[now + 1 : -1]:
         yield f"dit.model.remat={remat}", _with_remat(cfg, remat)
     if cfg.dit.optimizer.state_dtype == "float32":
         optimizer = dataclasses.replace(cfg.dit.optimizer, state_dtype="bfloat16")

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from sora_jax.arrays import Array, Float
 
@@ -61,7 +62,8 @@ class Dense(nnx.Module):
 
     def __call__(self, x: Float[Array, "*b i"]) -> Array:
         out = matmul(x.astype(self.dtype), self.kernel[...], self.dtype)
-        return out if self.bias is None else out + self.bias[...].astype(out.dtype)
+        out = out if self.bias is None else out + self.bias[...].astype(out.dtype)
+        return checkpoint_name(out, "product")  # which `stack.Remat` may keep
 
 
 class Conv(nnx.Module):

@@ -9,7 +9,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from sora_jax.arrays import Array
 
-Remat = Literal["none", "block", "attention", "offload"]
+Remat = Literal["none", "products", "attention", "block", "offload"]
 
 
 def stack(make_block: Callable[[nnx.Rngs], nnx.Module], num: int, rngs: nnx.Rngs) -> nnx.Module:
@@ -32,8 +32,9 @@ def scan_blocks(
     """Run `x = apply(block, x)` over the stacked blocks, `unroll` of them in a turn of the loop.
 
     `remat` says what is kept for the way back; all else is computed again. none: keep everything;
-    block: the input of each block; attention: that and what attention gave; offload: the input of
-    each block, in the host's memory.
+    products: the input of each block, what attention gave and what each matrix gave, so that only
+    norms and the like are done twice; attention: the first two of those; block: the first alone;
+    offload: that, in the host's memory.
     """
 
     def body(x, block):
@@ -47,6 +48,8 @@ def scan_blocks(
 
 def _policy(remat: Remat):
     policies = jax.checkpoint_policies
+    if remat == "products":
+        return policies.save_only_these_names("attention", "product")
     if remat == "attention":
         return policies.save_only_these_names("attention")
     if remat == "offload":

@@ -122,9 +122,35 @@ def test_scanned_layers_equal_a_python_loop(key):
     expected = x
     for i in range(3):
         expected = jnp.tanh(expected @ blocks.kernel[...][i] + blocks.bias[...][i])
-    for remat in ("none", "block"):
+    for remat in ("none", "products", "block"):
         got = scan_blocks(lambda block, y: jnp.tanh(block(y)), blocks, x, remat=remat)
         np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_what_is_kept_for_the_way_back_is_not_computed_again(key):
+    """Of three products a block: none and products have as many on the way back, block more."""
+    from flax import nnx
+
+    from sora_jax.models.layers import Dense
+
+    with nnx.use_eager_sharding(False):
+        blocks = stack(
+            lambda rngs: Dense((4, 4), ("embed", "mlp"), rngs=rngs, dtype="float32"),
+            3,
+            nnx.Rngs(params=key),
+        )
+    graph, params = nnx.split(blocks)
+
+    def products(remat):
+        def loss(params, x):
+            blocks = nnx.merge(graph, params)
+            body = lambda block, y: y + jnp.tanh(block(jnp.tanh(block(y))))  # noqa: E731
+            return jnp.sum(scan_blocks(body, blocks, x, remat=remat) ** 2)
+
+        lowered = jax.jit(jax.grad(loss)).lower(params, jnp.ones((2, 4)))
+        return lowered.as_text().count("dot_general")
+
+    assert products("none") == products("products") < products("block")
 
 
 def test_rotary_products_depend_on_distance_alone(key):

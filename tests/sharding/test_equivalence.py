@@ -33,6 +33,7 @@ ONE_DEVICE = [
     dict(dit=dict(unroll=2)),
     dict(dit=dict(remat="block")),
     dict(dit=dict(remat="attention", unroll=2)),
+    dict(dit=dict(remat="products")),
 ]
 
 
