@@ -33,7 +33,7 @@ CAMERA_SCALE = (0.1, 0.2, 0.3, 0.4)
 PACE_SCALE = (0.25, 0.5, 0.75, 1.0, 1.5)
 
 # What must be so of a clip, given the one without the control: T H W 3, values of 255.
-type Test = Callable[[NDArray[np.float64], NDArray[np.float64]], bool]
+type Test = Callable[[NDArray[np.float64], NDArray[np.float64]], bool | np.bool_]
 
 
 def _light(clip: NDArray) -> float:
@@ -54,7 +54,7 @@ STYLE_TESTS: dict[str, Test] = {
     "noir": lambda a, b: _colour(a) < 4,
     "vivid": lambda a, b: _colour(a) > 1.15 * _colour(b),
     "pastel": lambda a, b: _colour(a) < 0.8 * _colour(b) and _light(a) > _light(b),
-    "faded": lambda a, b: bool(a.std() < 0.8 * b.std()),
+    "faded": lambda a, b: a.std() < 0.8 * b.std(),
     "retro": lambda a, b: _warmth(a) > _warmth(b) + 0.2,
 }
 LIGHT_TESTS: dict[str, Test] = {
@@ -64,7 +64,7 @@ LIGHT_TESTS: dict[str, Test] = {
     "night": lambda a, b: _warmth(a) < _warmth(b) - 0.1 and _light(a) < 0.6 * _light(b),
 }
 # Of a ground with texture: what the window shows, and the clip that it looks at.
-VIEW_TESTS: dict[str, Callable[[Video, Video], bool]] = {
+VIEW_TESTS: dict[str, Callable[[Video, Video], bool | np.bool_]] = {
     "close-up": lambda a, b: _bend(a, b)[0] > 1.15,
     "low angle": lambda a, b: _bend(a, b)[2] < 0.9 and abs(_bend(a, b)[1]) < 2,
     "high angle": lambda a, b: _bend(a, b)[2] > 1.1 and abs(_bend(a, b)[1]) < 2,
@@ -73,8 +73,8 @@ VIEW_TESTS: dict[str, Callable[[Video, Video], bool]] = {
     "pan right": lambda a, b: _path(a)[0] < -0.1 and abs(_path(a)[1]) < 0.05,
     "tilt up": lambda a, b: _path(a)[1] > 0.1 and abs(_path(a)[0]) < 0.05,
     "tilt down": lambda a, b: _path(a)[1] < -0.1 and abs(_path(a)[0]) < 0.05,
-    "zoom in": lambda a, b: bool(_path(a)[2] > 0.1 and np.abs(_path(a)[:2]).max() < 0.05),
-    "zoom out": lambda a, b: bool(_path(a)[2] < -0.1 and np.abs(_path(a)[:2]).max() < 0.05),
+    "zoom in": lambda a, b: _path(a)[2] > 0.1 and np.abs(_path(a)[:2]).max() < 0.05,
+    "zoom out": lambda a, b: _path(a)[2] < -0.1 and np.abs(_path(a)[:2]).max() < 0.05,
 }
 
 
@@ -122,7 +122,7 @@ class _Judge:
         pairs = list(zip(made.astype(np.float64), self.plain.astype(np.float64), strict=True))
         self._show(controls, made)
         return {
-            "right": share([test(a, b) for a, b in pairs]),
+            "right": share([bool(test(a, b)) for a, b in pairs]),
             "kept": share([_overlap(a, b) >= SAME for a, b in pairs]),
         }
 
@@ -130,7 +130,7 @@ class _Judge:
         """The textured scenes are seen as `name` says, and the clips still show what they did."""
         made = self._make(self._direct(controls))
         grounds = [scene(seed) for seed in range(GROUNDS)]
-        right = [VIEW_TESTS[name](_seen(controls, clip), clip) for clip in grounds]
+        right = [bool(VIEW_TESTS[name](_seen(controls, clip), clip)) for clip in grounds]
         return {"right": share(right)} | self._kept(made, kept, controls)
 
     def of_pace(self, kept: tuple[str, ...]) -> dict[str, Any]:
@@ -143,6 +143,8 @@ class _Judge:
                 found = self._kept(made, kept, Controls(pacing=pace))
         table = np.array(speeds)  # pace, clip
         moves = table[PACE_SCALE.index(1.0)] > 0.3
+        if not moves.any():
+            return {"right": 0.0, "spearman": 0.0, "pixels_by_pace": {}} | found
         ratio = table[PACE_SCALE.index(0.5), moves] / table[PACE_SCALE.index(1.0), moves]
         order = [seams.spearman(np.array(PACE_SCALE), clip) for clip in table[:, moves].T]
         return {

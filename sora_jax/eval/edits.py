@@ -93,21 +93,22 @@ def judge_extend(s: Subjects) -> tuple[Line, Shown]:
 
 
 def judge_blend(s: Subjects):
-    """From the first half of each clip to the second half of the next one."""
+    """From the first half of each clip to the second half of the next one, in twice that."""
     videos, half = s.videos, s.half
+    num_new = 2 * half
     first, second = videos[:, :half], np.roll(videos, 1, axis=0)[:, half:]
     nothing = [Request(captions=(), seed=seed) for seed in range(len(videos))]
     made = blend.transition(
-        s.engine, first, second, nothing, s.settings, num_new=half, curve=parse_curve("linear")
+        s.engine, first, second, nothing, s.settings, num_new=num_new, curve=parse_curve("linear")
     )
-    faded = _cross_fade(first, second, half)
+    faded = _cross_fade(first, second, num_new)
     inside = _largest_step((first, second))
-    middle = slice(half, 2 * half)
+    middle = slice(half, half + num_new)
     line: Line = {
         "kept_identical": np.array_equal(made[:, :half], first)
-        and np.array_equal(made[:, 2 * half :], second),
+        and np.array_equal(made[:, half + num_new :], second),
         "smooth": share(
-            (seams.steps(made)[:, half - 1 : 2 * half].max(1) <= 1.5 * inside).tolist()
+            (seams.steps(made)[:, half - 1 : half + num_new].max(1) <= 1.5 * inside).tolist()
         ),
         "one_object": _one_object(made[:, middle], s),
         "one_object_cross_fade": _one_object(faded[:, middle], s),

@@ -30,8 +30,9 @@ def transition(
 ) -> Video:
     """`first`, then `num_new` frames that lead to `second`, then `second` (each B T H W 3).
 
-    Both come out as they went in (`kept`). The new frames are moved along their motion to where the
-    change is as far as `curve` says.
+    Both come out as they went in (`kept`). What one window has room for between the two is sampled,
+    and seen along its motion at the places where the change is as far as `curve` says: so a long
+    transition is a slow change, and not a sudden one after more of A.
     """
     _check_chunks({"A": first.shape[1], "B": second.shape[1], "transition": num_new})
     latents = windows.bridge(
@@ -40,15 +41,13 @@ def transition(
         engine.encode(second),
         requests,
         settings,
-        num_new=num_new // CHUNK_FRAMES,
+        num_new=min(num_new, settings.num_frames - 2 * CHUNK_FRAMES) // CHUNK_FRAMES,
     )
-    start = first.shape[1]
-    given = [(0, first), (start + num_new, second)]
-    videos = keep_frames(engine.decode(latents), given)
-    for video in videos:
-        inside = video[start - 1 : start + num_new + 1].copy()
-        video[start : start + num_new] = retime.at_places(inside, follow(inside, curve))
-    return videos
+    start, rest = first.shape[1], latents.shape[1] * CHUNK_FRAMES - second.shape[1]
+    made = keep_frames(engine.decode(latents), [(0, first), (rest, second)])
+    inside = [video[start - 1 : rest + 1] for video in made]
+    new = [retime.at_places(frames, follow(frames, curve, num_new)) for frames in inside]
+    return np.concatenate([first, np.stack(new), second], axis=1)
 
 
 def mix(
@@ -94,16 +93,15 @@ def _check_chunks(counts: dict[str, int]) -> None:
             raise UsageError(f"{name} has {count} frames; it needs a multiple of {CHUNK_FRAMES}")
 
 
-def follow(frames: NDArray[np.uint8], curve: Curve) -> NDArray[np.float64]:
+def follow(frames: NDArray[np.uint8], curve: Curve, count: int) -> NDArray[np.float64]:
     """Where in `frames` (T H W 3, from A's last to B's first) the change has come as far as told.
 
     How far it has come is the share of all differences between neighbouring frames that lie behind:
-    a network changes much in some frames and little in others. Fractional places of the frames
-    between the ends, T - 2.
+    a network changes much in some frames and little in others. Fractional places of `count` frames
+    between the ends.
     """
     change = np.diff(frames.astype(np.float64), axis=0)
     length = np.sqrt(np.mean(np.square(change), axis=(1, 2, 3))) + 1e-6
     done = np.concatenate([[0.0], np.cumsum(length)]) / length.sum()
-    count = len(frames) - 1
-    told = [curve(i / count) for i in range(1, count)]
-    return np.interp(told, done, np.arange(count + 1))
+    told = [curve(i / (count + 1)) for i in range(1, count + 1)]
+    return np.interp(told, done, np.arange(len(frames)))

@@ -173,10 +173,28 @@ def test_a_transition_is_as_far_as_its_curve_says():
     """Whatever the frames do between A and B, their change is spread as the curve wants it."""
     level = np.array([0, 2, 4, 90, 92, 200], np.uint8)
     frames = np.broadcast_to(level[:, None, None, None], (6, 8, 8, 3))
-    even = blend.follow(frames, parse_curve("linear"))
+    even = blend.follow(frames, parse_curve("linear"), 4)
     np.testing.assert_allclose(np.interp(even, np.arange(6), level), [40, 80, 120, 160], atol=0.1)
-    early = blend.follow(frames, parse_curve("0:0,0.2:1,1:1"))
+    slow = blend.follow(frames, parse_curve("linear"), 9)
+    np.testing.assert_allclose(
+        np.interp(slow, np.arange(6), level), 20 * np.arange(1, 10), atol=0.1
+    )
+    early = blend.follow(frames, parse_curve("0:0,0.2:1,1:1"), 4)
     np.testing.assert_allclose(early, 5, atol=1e-6)
+
+
+def test_a_transition_longer_than_a_window_is_a_slower_one(engine, settings, clip):
+    """It shows what the short one shows, and none of its steps is larger than the short one's."""
+    requests = [make_request("a red circle")]
+    parts = clip[:1, :8], clip[:1, 8:]
+    curve = parse_curve("linear")
+    short, long = (
+        blend.transition(engine, *parts, requests, settings, num_new=n, curve=curve)[0].astype(int)
+        for n in (8, 40)
+    )
+    assert len(long) == 8 + 40 + 8
+    steps = [np.abs(np.diff(video[7:-7], axis=0)).mean((1, 2, 3)).max() for video in (short, long)]
+    assert steps[1] < 0.6 * steps[0]
 
 
 @pytest.mark.parametrize("text", ["", "fast", "0:0", "0:0,1:2", "0.1:0,1:1", "0:0,0:1,1:1"])
