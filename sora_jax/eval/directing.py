@@ -25,7 +25,7 @@ from sora_jax.generate.request import make_request
 from sora_jax.generate.styles import STYLES
 from sora_jax.post import stabilise, view
 
-CLIPS, GROUNDS = 48, 8
+CLIPS, GROUNDS = 48, 4
 RIGHT, KEPT, SPEARMAN = 0.85, 0.9, 0.9
 SAME = 0.8  # overlap with itself above which a thing is where it was, its outline as it was
 LIGHT_SCALE = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -63,18 +63,21 @@ LIGHT_TESTS: dict[str, Test] = {
     "dusk": lambda a, b: _warmth(a) > _warmth(b) + 0.2 and _light(a) < 0.85 * _light(b),
     "night": lambda a, b: _warmth(a) < _warmth(b) - 0.1 and _light(a) < 0.6 * _light(b),
 }
-# Of a ground with texture: what the window shows, and the clip that it looks at.
-VIEW_TESTS: dict[str, Callable[[Video, Video], bool | np.bool_]] = {
-    "close-up": lambda a, b: _bend(a, b)[0] > 1.15,
-    "low angle": lambda a, b: _bend(a, b)[2] < 0.9 and abs(_bend(a, b)[1]) < 2,
-    "high angle": lambda a, b: _bend(a, b)[2] > 1.1 and abs(_bend(a, b)[1]) < 2,
-    "dutch angle": lambda a, b: 4 < abs(_bend(a, b)[1]) < 15 and 0.9 < _bend(a, b)[2] < 1.1,
-    "pan left": lambda a, b: _path(a)[0] > 0.1 and abs(_path(a)[1]) < 0.05,
-    "pan right": lambda a, b: _path(a)[0] < -0.1 and abs(_path(a)[1]) < 0.05,
-    "tilt up": lambda a, b: _path(a)[1] > 0.1 and abs(_path(a)[0]) < 0.05,
-    "tilt down": lambda a, b: _path(a)[1] < -0.1 and abs(_path(a)[0]) < 0.05,
-    "zoom in": lambda a, b: _path(a)[2] > 0.1 and np.abs(_path(a)[:2]).max() < 0.05,
-    "zoom out": lambda a, b: _path(a)[2] < -0.1 and np.abs(_path(a)[:2]).max() < 0.05,
+# Of a ground with texture. Seen from elsewhere: scale, turn in degrees, top by bottom (`_bend`).
+BEND_TESTS: dict[str, Callable[[float, float, float], bool]] = {
+    "close-up": lambda scale, turn, lean: scale > 1.15,
+    "low angle": lambda scale, turn, lean: lean < 0.9 and abs(turn) < 2,
+    "high angle": lambda scale, turn, lean: lean > 1.1 and abs(turn) < 2,
+    "dutch angle": lambda scale, turn, lean: 4 < abs(turn) < 15 and 0.9 < lean < 1.1,
+}
+# Seen by a camera that moves: right, down in sides, log scale (`_path`).
+PATH_TESTS: dict[str, Callable[[float, float, float], bool]] = {
+    "pan left": lambda right, down, scale: right > 0.1 and abs(down) < 0.05,
+    "pan right": lambda right, down, scale: right < -0.1 and abs(down) < 0.05,
+    "tilt up": lambda right, down, scale: down > 0.1 and abs(right) < 0.05,
+    "tilt down": lambda right, down, scale: down < -0.1 and abs(right) < 0.05,
+    "zoom in": lambda right, down, scale: scale > 0.1 and max(abs(right), abs(down)) < 0.05,
+    "zoom out": lambda right, down, scale: scale < -0.1 and max(abs(right), abs(down)) < 0.05,
 }
 
 
@@ -130,7 +133,7 @@ class _Judge:
         """The textured scenes are seen as `name` says, and the clips still show what they did."""
         made = self._make(self._direct(controls))
         grounds = [scene(seed) for seed in range(GROUNDS)]
-        right = [bool(VIEW_TESTS[name](_seen(controls, clip), clip)) for clip in grounds]
+        right = [is_seen_as(name, _seen(controls, clip), clip) for clip in grounds]
         return {"right": share(right)} | self._kept(made, kept, controls)
 
     def of_pace(self, kept: tuple[str, ...]) -> dict[str, Any]:
@@ -203,6 +206,13 @@ class _Judge:
             steps = np.hypot(np.diff(thing.x), np.diff(thing.y))
             found.append(float(np.nanmedian(steps)) if np.isfinite(steps).any() else 0.0)
         return found
+
+
+def is_seen_as(name: str, seen: Video, clip: Video) -> bool:
+    """Whether `seen` is how a view or a move of that name shows a clip of a ground with texture."""
+    if name in BEND_TESTS:
+        return bool(BEND_TESTS[name](*_bend(seen, clip)))
+    return bool(PATH_TESTS[name](*_path(seen)[:3]))
 
 
 def _overlap(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
