@@ -123,24 +123,33 @@ def judge_blend(s: Subjects):
 def judge_loop(s: Subjects):
     """Loops from prompts, against a clip whose first frame is put at its end."""
     requests = s.still_requests
-    made = loop.from_prompt(s.engine, requests, s.settings)
+    turned = s.engine.decode(
+        s.engine.sample(requests, s.settings, is_loop=True), is_loop=True
+    )  # as it was sampled: what was last comes last
+    made = loop.begin_at_rest(turned)
     plain = t2v.generate(s.engine, requests, s.settings)
     repeated = np.concatenate([plain, plain[:, :1]], axis=1)
 
     def is_closed(videos):
         return seams.seam(videos) <= np.percentile(seams.steps(videos), 95, axis=1)
 
-    thrice = np.concatenate([made] * 3, axis=1)
-    spike = seams.steps(thrice).max(1) > 1.05 * seams.steps(made).max(1)
+    def has_no_spike(videos):
+        """Three times over, the way from its last frame to its first is no larger than others."""
+        thrice = np.concatenate([videos] * 3, axis=1)
+        return seams.steps(thrice).max(1) <= 1.05 * seams.steps(videos).max(1)
+
     line = {
         "closed": share(is_closed(made).tolist()),
-        "closed_without": share(is_closed(plain).tolist()),
-        "no_spike": share((~spike).tolist()),
+        # Where a loop begins is chosen; what tells it from a clip is where its window ended.
+        "no_spike": share(has_no_spike(turned).tolist()),
+        "no_spike_without": share(has_no_spike(plain).tolist()),
+        "limit_no_spike": 0.9,
         "no_double": share((seams.seam(made) > 0).tolist()),
         "no_double_repeated": share((seams.seam(repeated) > 0).tolist()),
         "limit_closed": 0.9,
     }
     good = line["closed"] >= 0.9 and line["no_double"] == 1 and line["no_double_repeated"] == 0
+    good &= line["no_spike"] >= 0.9 and line["no_spike_without"] < 0.6
     return {"ok": bool(good)} | line, s.shown(made, [text for _, text in s.still])
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from sora_jax.errors import UsageError
 from sora_jax.export.sampling import CHUNK_FRAMES, SamplingConfig
 from sora_jax.generate import windows
@@ -11,8 +13,26 @@ from sora_jax.generate.request import Request
 
 
 def from_prompt(engine: Engine, requests: Sequence[Request], settings: SamplingConfig) -> Video:
-    """Make a clip of one window that has no beginning: the window is turned at each step."""
-    return engine.decode(engine.sample(requests, settings, is_loop=True), is_loop=True)
+    """Make a clip of one window that has no end: the window is turned at each step.
+
+    Having none it may begin anywhere, and begins where the least changes (`begin_at_rest`).
+    """
+    return begin_at_rest(
+        engine.decode(engine.sample(requests, settings, is_loop=True), is_loop=True)
+    )
+
+
+def begin_at_rest(videos: Video) -> Video:
+    """Loops (B T H W 3) turned so that between the last frame and the first changes the least.
+
+    There a player starts again, and some stop for a moment.
+    """
+    before = np.roll(videos, 1, axis=1).astype(np.float32)
+    steps = np.square(videos - before).mean((2, 3, 4))  # [t]: from frame t - 1 to t
+    starts = steps.argmin(1)
+    return np.stack(
+        [np.roll(video, -start, axis=0) for video, start in zip(videos, starts, strict=True)]
+    )
 
 
 def close(

@@ -121,6 +121,15 @@ def test_a_loop_has_no_place_that_is_its_end(engine, settings, requests):
     assert np.abs(engine.sample(requests, settings, is_loop=True) - flat).max() > 1e-3
 
 
+def test_a_loop_begins_where_the_least_changes_and_is_the_same_round():
+    rng = np.random.default_rng(0)
+    videos = rng.integers(0, 256, (2, 8, 4, 4, 3), np.uint8)
+    videos[0, 3], videos[1, 0] = videos[0, 2] ^ 1, videos[1, 7] ^ 1
+    turned = loop.begin_at_rest(videos)
+    for video, found, start in zip(videos, turned, (3, 0), strict=True):
+        np.testing.assert_array_equal(found, np.roll(video, -start, axis=0))
+
+
 def test_a_closed_clip_keeps_its_frames_and_adds_as_many_as_asked(engine, settings, requests, clip):
     video = loop.close(engine, clip[:, :8], requests, settings, num_new=8)
     assert video.shape[1] == 16
