@@ -37,10 +37,11 @@ setup:
 quickstart: setup
 	$(VENV)/sora-jax quickstart $(BUDGET)
 
-tools: setup
+tools: upscaler
 	mkdir -p runs/tools
 	$(VENV)/sora-jax evaluate toyworld --suite edits --n 128 -o runs/tools/report.json
 	$(VENV)/python -m benchmarks.batch_kills runs/tools/report.json
+	$(VENV)/python -m benchmarks.enlarging runs/upscaler runs/tools/report.json
 
 # Minutes; once it is trained, it is only looked at.
 upscaler: setup
