@@ -117,15 +117,19 @@ def _count(module: Module, where: Computation, item: Instruction, times: int, to
 
 
 def _inside(module: Module, fused: Computation, times: int, total: Cost) -> None:
-    """Products of a fusion, and the collective that it starts; its cycles stand outside.
+    """Products of a fusion, and the collective that it starts or is; its cycles stand outside.
 
     An exchange that runs beside other fusions is repeated in each of them: only its start counts.
+    A sum of which each chip keeps a slice is a reduce-scatter, which TPUs have in no other form.
     """
     starts = any(item.target == _STARTS for item in fused)
+    sliced = {item.operands[0] for item in fused if item.opcode == "dynamic-slice"}
     for item in fused:
         kind = item.opcode.removesuffix("-start")
         if kind in COLLECTIVES and starts:
             total.collectives.append(_collective(fused, item, kind, times, is_hidden=True))
+        elif kind == "all-reduce" and item.name in sliced:
+            total.collectives.append(_collective(fused, item, "reduce-scatter", times))
         if item.opcode == "fusion":
             _inside(module, module.computations[item.called("calls") or ""], times, total)
         total.flops += times * product_flops(fused, item)

@@ -32,6 +32,29 @@ def test_an_exchange_beside_other_work_counts_once_a_turn():
     assert found.sent == 3 * 64 * 512 * 2 and found.is_hidden
 
 
+def test_a_sum_of_which_each_chip_keeps_a_slice_is_a_reduce_scatter():
+    """A TPU program has it as a fusion of the whole sum and the slice; half of a sum is sent."""
+    text = """HloModule m
+
+%all-reduce-scatter (input: f32[8,64,96]) -> f32[8,64,24] {
+  %input = f32[8,64,96] parameter(0)
+  %all-reduce.1 = f32[8,64,96] all-reduce(%input), replica_groups={{0,1,2,3}}, to_apply=%add
+  %zero = u32[] constant(0)
+  %at = u32[] partition-id()
+  ROOT %own = f32[8,64,24] dynamic-slice(%all-reduce.1, %zero, %zero, %at)
+}
+
+ENTRY %main (x: f32[8,64,96]) -> f32[8,64,24] {
+  %x = f32[8,64,96] parameter(0)
+  ROOT %f = f32[8,64,24] fusion(%x), kind=kCustom, calls=%all-reduce-scatter
+}
+"""
+    (found,) = cost(hlo.parse(text)).collectives
+    assert (found.kind, found.group, found.times) == ("reduce-scatter", 4, 1)
+    assert found.sent == 3 * 8 * 64 * 24 * 4
+    assert not cost(hlo.parse(text.replace("dynamic-slice(", "negate("))).collectives
+
+
 def test_unknown_cycles_are_named_and_not_added():
     """INT64_MAX says that the compiler does not know: a small result is passed over."""
     larger = PROGRAM.replace("%fusion.2 = bf16[256,512]", "%fusion.2 = bf16[2560,512]")
