@@ -89,6 +89,18 @@ def test_a_plan_that_fits_says_all_it_promises_and_adds_up():
 
 
 @needs_compiler
+@pytest.mark.parametrize(
+    ("topology", "mesh"),
+    [("v5p:2x2x1", {"fsdp": 4, "context": 1}), ("v6e:2x2", {"fsdp": 2, "context": 1, "tensor": 2})],
+)
+def test_exchanges_are_those_of_the_golden_file(topology, mesh):
+    found = compiled(small(**mesh), topology).report
+    counts = {kind: entry["count"] for kind, entry in found["collectives"].items()}
+    name = " ".join([topology, *(f"{axis} {size}" for axis, size in mesh.items())])
+    assert found["fits"] and counts == json.loads(GOLDEN.read_text())[name]
+
+
+@needs_compiler
 def test_state_a_chip_falls_with_the_chips():
     """Float32 weights, their average and two moments, spread over all axes of v6e:2x2."""
     cfg = small(fsdp=4, context=1)
