@@ -2,7 +2,8 @@
 
 Colour, light and pace are measured on clips of the model beside the same clips without a control.
 What a camera does is measured on a ground with texture, by the motion of its points, and what else
-it changes on the model's clips.
+it changes on the model's clips. So a view that a model makes of words is not judged here: the
+oracle's `camera` is for that.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from sora_jax.eval.reading import read
 from sora_jax.eval.scores import judge_all
 from sora_jax.eval.subjects import Line, Shown, Subjects
 from sora_jax.generate import t2v
-from sora_jax.generate.controls import LIGHTINGS, Controls, Direction, direct
+from sora_jax.generate.controls import LIGHTINGS, Controls, direct
 from sora_jax.generate.engine import Video
 from sora_jax.generate.request import make_request
 from sora_jax.generate.styles import STYLES
@@ -116,12 +117,13 @@ class _Judge:
         self._s, self._count = s, min(CLIPS, len(s.clips))
         self._texts = [clip.prompt for clip in s.clips[: self._count]]
         self._scenes = s.scenes[: self._count]
-        self.plain = self._make(self._direct(Controls()))
+        self._samples: dict[tuple[tuple[str, ...], int], Video] = {}
+        self.plain = self._make(Controls())
         self.shown: Shown = []
 
     def of_clips(self, controls: Controls, test: Test) -> dict[str, Any]:
         """Colours are as the test says, and what stands out of the ground, where it did before."""
-        made = self._make(self._direct(controls))
+        made = self._make(controls)
         pairs = list(zip(made.astype(np.float64), self.plain.astype(np.float64), strict=True))
         self._show(controls, made)
         return {
@@ -131,7 +133,7 @@ class _Judge:
 
     def of_view(self, controls: Controls, name: str, kept: tuple[str, ...]) -> dict[str, Any]:
         """The textured scenes are seen as `name` says, and the clips still show what they did."""
-        made = self._make(self._direct(controls))
+        made = self._make(controls)
         grounds = [scene(seed) for seed in range(GROUNDS)]
         right = [is_seen_as(name, _seen(controls, clip), clip) for clip in grounds]
         return {"right": share(right)} | self._kept(made, kept, controls)
@@ -140,7 +142,7 @@ class _Judge:
         """Objects that move go as many times as far in a frame."""
         speeds = []
         for pace in PACE_SCALE:
-            made = self._make(self._direct(Controls(pacing=pace)))
+            made = self._make(Controls(pacing=pace))
             speeds.append(self._speeds(made))
             if pace == PACE_SCALE[0]:
                 found = self._kept(made, kept, Controls(pacing=pace))
@@ -160,28 +162,23 @@ class _Judge:
 
     def light_scale(self) -> float:
         """Rank correlation of the scale with brightness, the mean over clips."""
-        made = [self._make(self._direct(Controls(lighting=x))) for x in LIGHT_SCALE]
+        made = [self._make(Controls(lighting=x)) for x in LIGHT_SCALE]
         light = np.array([video.mean((1, 2, 3, 4)) for video in made])
         return float(np.mean([seams.spearman(np.array(LIGHT_SCALE), clip) for clip in light.T]))
 
-    def _direct(self, controls: Controls) -> list[Direction]:
-        words = self._s.engine.bundle.tokenizer.words
-        return [direct(controls, text, words) for text in self._texts]
-
-    def _make(self, directions: list[Direction]) -> Video:
-        window = self._s.settings.num_frames
-        first = directions[0]
-        if first.prompt == self._texts[0] and first.pace == 1 and hasattr(self, "plain"):
-            sampled = self.plain  # nothing is said to the model
-        else:
-            requests = [make_request(d.prompt, seed=seed) for seed, d in enumerate(directions)]
-            sampled = t2v.generate(
-                self._s.engine,
-                requests,
-                self._s.settings,
-                num_frames=first.num_sampled(window, window),
+    def _make(self, controls: Controls) -> Video:
+        """The clips as `controls` make them; what is said to the model alike is sampled once."""
+        words, window = self._s.engine.bundle.tokenizer.words, self._s.settings.num_frames
+        directions = [direct(controls, text, words) for text in self._texts]
+        prompts = tuple(direction.prompt for direction in directions)
+        count = directions[0].num_sampled(window, window)
+        if (prompts, count) not in self._samples:
+            requests = [make_request(text, seed=seed) for seed, text in enumerate(prompts)]
+            self._samples[prompts, count] = t2v.generate(
+                self._s.engine, requests, self._s.settings, num_frames=count
             )
-        return np.stack([d.finish(x, window) for d, x in zip(directions, sampled, strict=True)])
+        pairs = zip(directions, self._samples[prompts, count], strict=True)
+        return np.stack([direction.finish(clip, window) for direction, clip in pairs])
 
     def _kept(self, made: Video, keys: tuple[str, ...], controls: Controls) -> dict[str, Any]:
         """The smallest ratio of an attribute's rate to its rate without the control."""
