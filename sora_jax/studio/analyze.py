@@ -7,13 +7,11 @@ from sora_jax import media
 from sora_jax.errors import UsageError
 from sora_jax.generate.elements import read_prompt
 from sora_jax.post import measure
-from sora_jax.studio.record import tool
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".gif")
 
 
-@tool
 def analyze(what: str) -> dict[str, Any]:
     """Elements of a prompt; palette, texture and depth of a picture; shots and motion of a video.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_MODULES = ("facade", "edits", "boards", "latents", "finish", "analyze")  # whose tools these are
+_MODULES = ("facade", "edits", "boards", "latents", "finish")  # whose tools these are
 
 
 class Studio:
@@ -24,6 +24,10 @@ class Studio:
 
     def __init__(self, model: str | Path = "toyworld"):
         self.model = str(model)
+
+    def analyze(self, what: str) -> dict[str, Any]:
+        """What is in a prompt, a picture or a video (`studio.analyze`); no model is asked."""
+        return importlib.import_module("sora_jax.studio.analyze").analyze(what)
 
     def __getattr__(self, name: str) -> Callable[..., dict[str, Any]]:
         tools = _tools()

@@ -25,6 +25,7 @@ def test_python_and_the_command_line_give_the_same_frames(tmp_path):
 
 def test_it_says_what_it_has():
     names = dir(Studio())
-    assert {"generate", "remix", "recut", "storyboard", "post", "upscale"} <= set(names)
+    assert Studio().analyze("a red circle")["elements"]["objects"] == ["red circle"]
+    assert {"analyze", "generate", "remix", "recut", "storyboard", "post", "upscale"} <= set(names)
     with pytest.raises(AttributeError, match="no tool 'fly'; it has animate, blend"):
         Studio().fly  # noqa: B018
