@@ -2,7 +2,7 @@
 
 Question: does a network that small beat Lanczos on clips that it has not seen, in minutes?
 Hardware: 2 CPU cores, 3 minutes.   `make upscaler`
-Outcome: not run to its end yet.
+Outcome: 36.0 dB on held-out clips, Lanczos 31.1; 1.5 minutes (docs/tools.md, "Enlarging").
 """
 
 from ml_collections import ConfigDict
