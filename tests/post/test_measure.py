@@ -1,5 +1,6 @@
 """If these fail, a picture or clip is told to be like another one than it is."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -10,11 +11,8 @@ from sora_jax.post.view import MOVES, View, look
 
 def test_the_palette_of_four_colours_is_those_with_their_shares():
     frame = np.zeros((64, 100, 3), np.uint8)
-    for i, (start, colour) in enumerate(
-        [(0, (225, 30, 35)), (50, (255, 255, 255)), (80, (35, 65, 225)), (95, (0, 0, 0))]
-    ):
+    for start, colour in ((0, (225, 30, 35)), (50, 255), (80, (35, 65, 225)), (95, 0)):
         frame[:, start:] = colour
-        assert i < 4
     found = measure.palette([frame])
     assert [colour["name"] for colour in found] == ["red", "white", "blue", "black"]
     assert [colour["share"] for colour in found] == pytest.approx([0.5, 0.3, 0.15, 0.05], abs=0.01)
@@ -39,8 +37,6 @@ def test_textures_are_told_apart():
 
 
 def test_lines_that_meet_are_found_where_they_meet_and_a_plain_picture_has_none():
-    import cv2
-
     frame = np.full((240, 320, 3), 40, np.uint8)
     for x in range(-160, 520, 60):
         cv2.line(frame, (200, 90), (x, 239), (230, 230, 230), 2)
