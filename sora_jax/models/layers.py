@@ -42,7 +42,12 @@ matmul.defvjp(_matmul_forward, _matmul_backward)
 
 
 class Dense(nnx.Module):
-    """Affine map of the last dim; float32 parameters, products in `dtype`."""
+    """Affine map of the last dim; float32 parameters, products in `dtype`.
+
+    `product` is how: a layout of several devices gives one that brings the kernel there.
+    """
+
+    product = staticmethod(matmul)
 
     def __init__(
         self,
@@ -61,7 +66,7 @@ class Dense(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: Float[Array, "*b i"]) -> Array:
-        out = matmul(x.astype(self.dtype), self.kernel[...], self.dtype)
+        out = self.product(x.astype(self.dtype), self.kernel[...], self.dtype)
         out = out if self.bias is None else out + self.bias[...].astype(out.dtype)
         return checkpoint_name(out, "product")  # which `stack.Remat` may keep
 

@@ -7,6 +7,7 @@ and the ring goes over groups of them. Text keys are whole on every device.
 """
 
 import dataclasses
+import functools
 from typing import Any, Literal
 
 import jax
@@ -19,10 +20,12 @@ from sora_jax.arrays import Array
 from sora_jax.errors import UsageError
 from sora_jax.models import attention, splash
 from sora_jax.models.attention import Backend, Keys, Queries
+from sora_jax.models.layers import Dense, matmul
 from sora_jax.models.layout import Layout
-from sora_jax.sharding.mesh import BATCH, RULES
+from sora_jax.sharding.mesh import BATCH, RULES, held_at
 
 _TOKENS = ("ring", "exchange")  # what the context axis is split into
+_FOR_WORDS = "text_kv"  # a product with words, which each context device does in full
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,6 @@ def make_layout(mesh: Mesh, cfg: AttentionConfig, dtype: str) -> Layout:
     def attend(queries: Queries, keys: Keys, text: Keys | None = None) -> Array:
         if mesh.size == 1:
             return attention.attend_by(backend, queries, keys, text)
-        check_row(mesh, queries.q.shape[1])
         call = jax.shard_map(
             lambda *parts: _attend_part(backend, ring, *parts),
             mesh=split,
@@ -84,6 +86,7 @@ def make_layout(mesh: Mesh, cfg: AttentionConfig, dtype: str) -> Layout:
         return call(queries, text)
 
     def tokens(x: Array) -> Array:
+        check_row(mesh, x.shape[1])
         return jax.lax.with_sharding_constraint(x, by_row)
 
     if mesh.size == 1:
@@ -118,18 +121,61 @@ def check_row(mesh: Mesh, tokens: int) -> None:
 
 
 def gathered(mesh: Mesh, block: nnx.Module, dtype: str) -> nnx.Module:
-    """The parameters of one layer in `dtype`, whole but for what `tensor` divides."""
+    """One layer whose parameters are brought to where they are used.
 
-    def gather(param: nnx.Param) -> nnx.Param:
+    Of a product with tokens each device gathers the kernel and makes a gradient from its own
+    tokens; what comes back is summed slice by slice, as the kernel is held (reduce-scatter). Left
+    to itself the compiler sums the whole gradient everywhere, and then throws most of it away.
+    """
+    for path, dense in nnx.iter_modules(block):
+        if isinstance(dense, Dense) and _FOR_WORDS not in path:
+            names = dense.kernel.get_metadata()["out_sharding"][-2:]
+            dense.product = functools.partial(_product, mesh, names)
+
+    def gather(path: tuple, param: nnx.Param) -> nnx.Param:
+        where = jax.tree_util.keystr(path)
+        if "kernel" in where and _FOR_WORDS not in where:
+            return param
         value = param[...].astype(dtype)
         names = param.get_metadata()["out_sharding"][-value.ndim :]
-        axes = [
-            "tensor" if "tensor" in RULES[name] and size % mesh.shape["tensor"] == 0 else None
-            for name, size in zip(names, value.shape, strict=True)
-        ]
-        return param.replace(jax.lax.with_sharding_constraint(value, NamedSharding(mesh, P(*axes))))
+        used = NamedSharding(mesh, _used(mesh, names, value.shape))
+        return param.replace(jax.lax.with_sharding_constraint(value, used))
 
-    return jax.tree.map(gather, block, is_leaf=lambda leaf: isinstance(leaf, nnx.Param))
+    return jax.tree.map_with_path(gather, block, is_leaf=lambda leaf: isinstance(leaf, nnx.Param))
+
+
+def _product(mesh: Mesh, names: tuple, x: Array, kernel: Array, dtype: str) -> Array:
+    """`matmul` of tokens B L i and a kernel that comes as it is held."""
+    held = held_at(mesh, kernel.shape, P(*names)).spec
+    used = _used(mesh, names, kernel.shape)
+
+    def local(x: Array, part: Array) -> Array:
+        for dim, (axes, kept) in enumerate(zip(held, used, strict=True)):
+            axes = (axes,) if isinstance(axes, str) else axes or ()
+            away = tuple(axis for axis in axes if axis != kept)
+            if away:
+                part = jax.lax.all_gather(part, away, axis=dim, tiled=True)
+        out = matmul(x, part, dtype)
+        return out if used[0] is None else jax.lax.psum(out, used[0])
+
+    call = jax.shard_map(
+        local,
+        mesh=mesh,
+        in_specs=(P(BATCH, "context", used[0]), held),
+        out_specs=P(BATCH, "context", used[1]),
+        check_vma=False,
+    )
+    return call(x, kernel.astype(dtype))
+
+
+def _used(mesh: Mesh, names: tuple, shape: tuple[int, ...]) -> P:
+    """A parameter whole, but for what `tensor` divides."""
+    return P(
+        *(
+            "tensor" if "tensor" in RULES[name] and size % mesh.shape["tensor"] == 0 else None
+            for name, size in zip(names, shape, strict=True)
+        )
+    )
 
 
 def _split(mesh: Mesh, ring: int) -> Mesh:

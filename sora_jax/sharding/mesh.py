@@ -68,7 +68,7 @@ def param_shardings(mesh: Mesh, abstract: Any, names: Any, axes: tuple[str, ...]
     axes' sizes divide the dims': small models on large meshes still run.
     """
     return jax.tree.map(
-        lambda leaf, spec: _sharding(mesh, leaf.shape, spec, axes),
+        lambda leaf, spec: held_at(mesh, leaf.shape, spec, axes),
         abstract,
         names,
         is_leaf=lambda leaf: isinstance(leaf, P),
@@ -160,7 +160,10 @@ def sharded_init(init: Callable[[], Any], shardings: Any) -> Any:
     return jax.jit(init, out_shardings=shardings)()
 
 
-def _sharding(mesh: Mesh, shape: tuple[int, ...], names: P, axes: tuple[str, ...]) -> NamedSharding:
+def held_at(
+    mesh: Mesh, shape: tuple[int, ...], names: P, axes: tuple[str, ...] = HELD
+) -> NamedSharding:
+    """Where one parameter with these logical names is: see `param_shardings`."""
     assert len(names) == len(shape), (names, shape)
     taken: list[list[str]] = [[] for _ in shape]
     left = [axis for axis in axes if mesh.shape[axis] > 1]

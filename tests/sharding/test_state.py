@@ -78,3 +78,20 @@ def test_a_row_that_context_cannot_divide_names_the_next():
 def test_a_batch_that_cannot_be_accumulated_names_the_next():
     with pytest.raises(UsageError, match="accumulate 3; use 9"):
         runner.build(dit_run.plan(training(accumulate=3)), one_device())
+
+
+@pytest.mark.parametrize(
+    "sizes", [dict(fsdp=2, context=4), dict(fsdp=2, context=2, tensor=2)], ids=str
+)
+def test_gradients_of_kernels_are_summed_slice_by_slice(sizes):
+    """No device gets the whole sum of a kernel of a block; of words, the compiler decides."""
+    cfg = training()
+    batch = packed_batch(0)
+
+    def sums(mesh) -> int:
+        built = runner.build(dit_run.plan(cfg), mesh)
+        return built.step_fn.lower(built.abstract, batch, 0.0).as_text().count("reduce_scatter")
+
+    kernels = ("qkv", "out of attention", "q to words", "out of that", "up", "down")
+    assert sums(make_mesh(MeshConfig(**sizes))) == len(kernels)
+    assert sums(one_device()) == 0
