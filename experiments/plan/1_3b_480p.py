@@ -1,7 +1,7 @@
 """1.3B on clips of 32,760 tokens, four at a time on 16 small chips.
 
 Question: does the small chip train the small model well?
-Hardware: v5e:4x4.   Expect: 2.26 s.
+Hardware: v5e:4x4.   Expect: 2.23 s.
     sora-jax plan --config experiments/plan/1_3b_480p.py
 """
 
