@@ -1,7 +1,7 @@
 """14B on clips of 32,760 tokens, sixteen at a time on 64 chips, float32 state.
 
 Question: how fast is pretraining, and how little memory does it leave used?
-Hardware: v5p:4x4x4.   Expect: 7.75 s, 17.8 GiB a chip.
+Hardware: v5p:4x4x4.   Expect: 6.8 s, 17.4 GiB a chip.
     sora-jax plan --config experiments/plan/14b_480p.py
 """
 
