@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--topology",
         metavar="KIND:SIDES",
-        help="v5p:4x4x4, v5e:4x4, v6e:4x4, cpu:8 (the config's plan.topology)",
+        help="v5p:4x4x4, v5e:4x4, v6e:4x4, h100:8, a100:8, b200:8, cpu:8 (the config's "
+        "plan.topology)",
     )
     parser.add_argument(
         "--what",
@@ -113,7 +114,7 @@ def describe(result: dict[str, Any]) -> str:
 
 
 def _prepare(topology) -> None:
-    """Settings of the process for this topology, before JAX is loaded."""
+    """Settings of the process for this topology, before JAX looks for devices."""
     if topology.chip.platform == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
         flags = os.environ.get("XLA_FLAGS", "")
@@ -123,6 +124,10 @@ def _prepare(topology) -> None:
         os.environ.update(runtime.TPU_COMPILER)
     # A program read back from the cache would say nothing of what compiling takes.
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")  # where the config has loaded it already
 
 
 def _bill(result: dict[str, Any], tokens: float, price: float | None) -> dict[str, Any]:

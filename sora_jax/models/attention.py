@@ -7,7 +7,7 @@ needs of it. A backend is a pair of plain functions, so that attention over seve
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -144,7 +144,7 @@ def span_bias(seconds: Float[Array, "B L"], span: Float[Array, "B S 2"]) -> Floa
 
 def _xla_forward(queries: Queries, groups: Groups) -> tuple[Array, Array]:
     """Queries in chunks: neither logits nor rules of a whole row are ever in memory."""
-    keys = _together(groups)
+    keys = together(groups)
     k, v = _by_head(keys.k), _by_head(keys.v)
 
     def some(part):
@@ -162,7 +162,7 @@ def _xla_forward(queries: Queries, groups: Groups) -> tuple[Array, Array]:
 
 
 def _xla_backward(queries: Queries, groups: Groups, log_sum, common, grad):
-    keys = _together(groups)
+    keys = together(groups)
     k, v = _by_head(keys.k), _by_head(keys.v)
     dtype, scale = k.dtype, queries.q.shape[-1] ** -0.5
 
@@ -180,9 +180,7 @@ def _xla_backward(queries: Queries, groups: Groups, log_sum, common, grad):
     parts = _chunks((arrays, _places(queries)), keys)
     zeros = jnp.zeros(jnp.swapaxes(k, 2, 3).shape, jnp.float32)
     total, dq = jax.lax.scan(some, (zeros, zeros), parts)
-    ends = np.cumsum([group.k.shape[1] for group in groups])[:-1].tolist()
-    pair = (jnp.split(jnp.moveaxis(part, 3, 1), ends, 1) for part in total)
-    return _by_head(_whole(dq)), list(zip(*pair, strict=True))
+    return _by_head(_whole(dq)), apart([jnp.moveaxis(part, 3, 1) for part in total], groups)
 
 
 def _by_head(x: Array) -> Array:
@@ -222,7 +220,7 @@ def _whole(x: Array) -> Array:
     return x.reshape(*x.shape[:2], -1, *x.shape[4:])
 
 
-def _together(groups: Groups) -> Keys:
+def together(groups: Groups) -> Keys:
     """All groups as one, with spans if one has them."""
     if len(groups) == 1:
         return groups[0]
@@ -238,6 +236,13 @@ def _together(groups: Groups) -> Keys:
         segment=jnp.concatenate([group.segment for group in groups], 1),
         span=jnp.concatenate(spans, 1),
     )
+
+
+def apart(arrays: Sequence[Array], groups: Groups) -> list[Pair]:
+    """The way back from `together`, of arrays (B M ...) such as the gradients of k and v."""
+    ends = np.cumsum([group.k.shape[1] for group in groups])[:-1].tolist()
+    k, v = (jnp.split(array, ends, 1) for array in arrays)
+    return list(zip(k, v, strict=True))
 
 
 def num_chunks(length: int, logits_of_one: int) -> int:

@@ -58,12 +58,14 @@ class Splash:
     interpret: bool = False  # as plain JAX, on any device: for tests
 
 
-def on(device_kind: str) -> Splash:
-    """The kernels for `jax.Device.device_kind`; interpreted where there is no TPU.
+def on(platform: str, device_kind: str) -> Splash:
+    """The kernels for a `jax.Device` of this platform and kind; interpreted on a CPU.
 
-    Raises UsageError for a TPU that they are not tuned for.
+    Raises UsageError for a TPU that they are not tuned for, and for a GPU.
     """
-    if not device_kind.startswith("TPU"):
+    if platform == "gpu":
+        raise UsageError("attention.backend splash is for TPUs; on NVIDIA GPUs use cudnn")
+    if platform != "tpu":
         return Splash(interpret=True)
     if device_kind not in _KINDS:
         raise UsageError(

@@ -5,6 +5,7 @@ import math
 import re
 
 from sora_jax.errors import UsageError
+from sora_jax.plan import cards
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,7 @@ class Chip:
     link: float = 0.0  # bytes a second over one link in one direction
     dims: int = 0  # of the torus that chips form
     examples: str = ""
+    card: cards.Card | None = None  # a GPU for its compiler
 
     @property
     def flops_per_cycle(self) -> float:
@@ -65,7 +67,22 @@ CHIPS = {
             examples="v6e:4x4",
         ),
         Chip(name="cpu", platform="cpu", dims=1, examples="cpu:8"),
-        Chip(name="h100", platform="cuda", hbm=80 * 10**9, peak=989e12, dims=1, examples="h100:8"),
+        *(
+            Chip(
+                name=name,
+                platform="cuda",
+                hbm=card.memory,
+                peak=peak,
+                dims=1,
+                examples=f"{name}:8",
+                card=card,
+            )
+            for name, peak, card in (
+                ("a100", 312e12, cards.A100),
+                ("h100", 989e12, cards.H100),
+                ("b200", 2250e12, cards.B200),
+            )
+        ),
     )
 }
 

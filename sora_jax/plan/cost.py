@@ -22,6 +22,7 @@ COLLECTIVES = (
     "collective-broadcast",
 )
 _KERNEL_TARGET = "tpu_custom_call"
+_CUDNN_TARGET = "cudnn$fmha"
 _STARTS = "AsyncCollectiveStart"
 _WORTH_A_WORD = 2**20  # bytes: smaller results without an estimate are left alone
 # Free, or waited for elsewhere: no estimate is expected of them.
@@ -166,7 +167,10 @@ def _group_size(item: Instruction) -> int:
 
 
 def product_flops(where: Computation, item: Instruction) -> int:
-    """Floating-point operations of a dot or a convolution; 0 for anything else."""
+    """Floating-point operations of a dot, a convolution or cuDNN's attention; 0 for others."""
+    if _CUDNN_TARGET in item.target:
+        q, k = (where.instructions[name].shapes[0].dims for name in item.operands[:2])  # B L N K
+        return (10 if item.target.endswith("Backward") else 4) * math.prod(q) * k[1]
     if item.opcode not in ("dot", "convolution"):
         return 0
     left, right = (where.instructions[name].shapes[0].dims for name in item.operands[:2])

@@ -9,15 +9,23 @@ import jax
 
 from sora_jax.plan import estimate, hlo
 from sora_jax.plan.chips import Topology
-from sora_jax.plan.cost import cost
+from sora_jax.plan.cost import Cost, cost
 from sora_jax.plan.kernels import Measure
 from sora_jax.plan.programs import Program
 
-CAVEATS = (
-    "every est_ figure is an estimate of the compiler, none was measured on a TPU",
-    "est_step_seconds.total lets no exchange between chips overlap with work",
-    "not seen: DCN, offload to the host, stalls of memory, the input pipeline",
-)
+CAVEATS = {
+    "tpu": (
+        "every est_ figure is an estimate of the compiler, none was measured on a TPU",
+        "est_step_seconds.total lets no exchange between chips overlap with work",
+        "not seen: DCN, offload to the host, stalls of memory, the input pipeline",
+    ),
+    "cuda": (
+        "the compiler refuses no size: its total is held against the card's memory, of which the "
+        "driver and NCCL take a part",
+        "no step was ever run on a GPU",
+    ),
+    "cpu": ("memory is this machine's, shared by its devices",),
+}
 _OVER = re.compile(r"\(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -45,11 +53,12 @@ def compile_for(program: Program, topology: Topology, find: Measure, memory_limi
             raise
         needed = float(found[1]) * _UNITS[found[2]]
         memory = _memory(program, int(needed), memory_limit)
-        return Compiled(_too_large(program, memory, time.perf_counter() - started), "", [])
+        elapsed = time.perf_counter() - started
+        return Compiled(_too_large(program, topology, memory, elapsed), "", [])
     elapsed = time.perf_counter() - started
     memory = _memory(program, _total(compiled), memory_limit)
     if memory_limit and memory["total"] > memory_limit:
-        return Compiled(_too_large(program, memory, elapsed), "", [])
+        return Compiled(_too_large(program, topology, memory, elapsed), "", [])
     text = compiled.as_text() or ""
     module = hlo.parse(text)
     sums = cost(module)
@@ -76,12 +85,12 @@ def compile_for(program: Program, topology: Topology, find: Measure, memory_limi
             }
     else:
         report |= {"est_step_seconds": None, "est_mfu": None, "tokens_per_second_per_chip": None}
-        notes = [f"no estimate of time for {topology.chip.name}"]
+        notes = _without_time(sums, topology)
     report |= {
         "collectives": estimate.by_kind(sums.collectives),
         "compile_seconds": round(elapsed, 1),
         "largest_buffers": estimate.largest_buffers(module, program.arguments),
-        "caveats": [*CAVEATS, *notes],
+        "caveats": [*CAVEATS[topology.chip.platform], *notes],
     }
     return Compiled(report, text, timed)
 
@@ -117,7 +126,20 @@ def _total(compiled: jax.stages.Compiled) -> int:
     )
 
 
-def _too_large(program: Program, memory: dict[str, int], elapsed: float) -> dict[str, Any]:
+def _without_time(sums: Cost, topology: Topology) -> list[str]:
+    """What is said where the compiler gives no cycles."""
+    chip, notes = topology.chip, [f"no estimate of time for {topology.chip.name}"]
+    if chip.peak:
+        notes[0] += f": at its peak the matrix products alone take {sums.flops / chip.peak:.3g} s"
+    if sums.unknown_loops:
+        notes.append(f"{sums.unknown_loops} loops of unknown length are counted once")
+    return notes
+
+
+def _too_large(
+    program: Program, topology: Topology, memory: dict[str, int], elapsed: float
+) -> dict[str, Any]:
+    why = "too large: the compiler stops before it plans buffers and times"
     return {
         "fits": False,
         "hbm_bytes_per_chip": memory,
@@ -129,5 +151,5 @@ def _too_large(program: Program, memory: dict[str, int], elapsed: float) -> dict
         "collectives": {},
         "compile_seconds": round(elapsed, 1),
         "largest_buffers": [],
-        "caveats": [*CAVEATS, "too large: the compiler stops before it plans buffers and times"],
+        "caveats": [*CAVEATS[topology.chip.platform], why],
     }

@@ -18,13 +18,12 @@ from jax.sharding import PartitionSpec as P
 
 from sora_jax.arrays import Array
 from sora_jax.errors import UsageError
-from sora_jax.models import attention, splash
+from sora_jax.models import attention, cudnn, splash
 from sora_jax.models.attention import Backend, Keys, Queries
 from sora_jax.models.layers import Dense, matmul
 from sora_jax.models.layout import Layout
 from sora_jax.sharding.mesh import BATCH, RULES, held_at
 
-_TOKENS = ("ring", "exchange")  # what the context axis is split into
 _FOR_WORDS = "text_kv"  # a product with words, which each context device does in full
 
 
@@ -32,7 +31,7 @@ _FOR_WORDS = "text_kv"  # a product with words, which each context device does i
 class AttentionConfig:
     """How attention is computed; its values do not depend on it."""
 
-    backend: Literal["xla", "splash"] = "xla"
+    backend: Literal["xla", "splash", "cudnn"] = "xla"  # of any device, of TPUs, of NVIDIA GPUs
     ring: int = 1
     """Of the mesh's `context` devices, how many pass keys around a ring; the others exchange heads
     for tokens. 1: heads alone (Ulysses); as many as `context`: a ring alone."""
@@ -40,23 +39,22 @@ class AttentionConfig:
 
 def make_layout(mesh: Mesh, cfg: AttentionConfig, dtype: str) -> Layout:
     """Where the work of a network on `mesh` lies. `dtype` is that in which its weights are used."""
-    kind, ring = mesh.devices.flat[0].device_kind, cfg.ring
-    backend = attention.XLA if cfg.backend == "xla" else splash.make_backend(splash.on(kind))
+    backend, ring = _backend(mesh.devices.flat[0], cfg, dtype), cfg.ring
     if mesh.shape["context"] % ring:
         raise UsageError(
             f"ring {ring} does not divide context {mesh.shape['context']}; use one of its divisors"
         )
-    split = _split(mesh, ring)
+    split, along = _split(mesh, ring)
     by_row = NamedSharding(mesh, P(BATCH, "context"))
 
     def attend(queries: Queries, keys: Keys, text: Keys | None = None) -> Array:
         if mesh.size == 1:
             return attention.attend_by(backend, queries, keys, text)
         call = jax.shard_map(
-            lambda *parts: _attend_part(backend, ring, *parts),
+            lambda *parts: _attend_part(backend, ring, along[-1], *parts),
             mesh=split,
-            in_specs=(_specs(queries, "tensor"), _specs(keys, "tensor"), _text_specs(text, split)),
-            out_specs=P(BATCH, _TOKENS, "tensor"),
+            in_specs=(_specs(queries, along), _specs(keys, along), _text_specs(text, along[-1])),
+            out_specs=P(BATCH, along, "tensor"),
             check_vma=False,
         )
         return call(queries, keys, text)
@@ -144,6 +142,20 @@ def gathered(mesh: Mesh, block: nnx.Module, dtype: str) -> nnx.Module:
     return jax.tree.map_with_path(gather, block, is_leaf=lambda leaf: isinstance(leaf, nnx.Param))
 
 
+def _backend(device: jax.Device, cfg: AttentionConfig, dtype: str) -> Backend:
+    """Raises UsageError for one that `device` does not have, and for a ring that it can't make."""
+    if cfg.backend == "xla":
+        return attention.XLA
+    if cfg.backend == "splash":
+        return splash.make_backend(splash.on(device.platform, device.device_kind))
+    if cfg.ring > 1:
+        raise UsageError(
+            f"attention.backend cudnn makes no ring, and ring is {cfg.ring}; set it to 1, or use "
+            "attention.backend xla"
+        )
+    return cudnn.on(device.platform, dtype)
+
+
 def _product(mesh: Mesh, names: tuple, x: Array, kernel: Array, dtype: str) -> Array:
     """`matmul` of tokens B L i and a kernel that comes as it is held.
 
@@ -182,17 +194,23 @@ def _used(mesh: Mesh, names: tuple, shape: tuple[int, ...]) -> P:
     )
 
 
-def _split(mesh: Mesh, ring: int) -> Mesh:
-    """The same devices with the context axis as two: the ring, and those who exchange heads."""
+def _split(mesh: Mesh, ring: int) -> tuple[Mesh, tuple[str, ...]]:
+    """(mesh, axes of a row's tokens); the last of those are the devices that exchange heads.
+
+    With a ring these are the same devices, but the context axis is two.
+    """
+    if ring == 1:
+        return mesh, ("context",)
     data, fsdp, context, tensor = mesh.devices.shape
-    return Mesh(
+    split = Mesh(
         mesh.devices.reshape(data, fsdp, ring, context // ring, tensor),
-        ("data", "fsdp", *_TOKENS, "tensor"),
+        ("data", "fsdp", "ring", "exchange", "tensor"),
         axis_types=(AxisType.Auto,) * 5,
     )
+    return split, ("ring", "exchange")
 
 
-def _specs(part: Any, heads: Any) -> Any:
+def _specs(part: Any, along: tuple[str, ...]) -> Any:
     """Specs of queries or keys of tokens: numbers of tokens have no heads."""
     arrays = {"q", "k", "v"}
     return dataclasses.replace(
@@ -200,42 +218,40 @@ def _specs(part: Any, heads: Any) -> Any:
         **{
             field.name: None
             if getattr(part, field.name) is None
-            else P(BATCH, _TOKENS, heads)
+            else P(BATCH, along, "tensor")
             if field.name in arrays
-            else P(BATCH, _TOKENS)
+            else P(BATCH, along)
             for field in dataclasses.fields(part)
         },
     )
 
 
-def _text_specs(text: Keys | None, mesh: Mesh) -> Keys | None:
+def _text_specs(text: Keys | None, exchange: str) -> Keys | None:
     if text is None:
         return None
-    by_head = P(BATCH, None, ("tensor", "exchange"))
+    by_head = P(BATCH, None, ("tensor", exchange))
     return Keys(k=by_head, v=by_head, segment=P(BATCH), span=P(BATCH))
 
 
 def _attend_part(
-    backend: Backend, ring: int, queries: Queries, keys: Keys, text: Keys | None
+    backend: Backend, ring: int, exchange: str, queries: Queries, keys: Keys, text: Keys | None
 ) -> Array:
     """One device's part of attention over the row, within `shard_map`."""
     queries, keys = (
-        jax.tree.map(_to_tokens, part, is_leaf=lambda x: x is None) for part in (queries, keys)
+        jax.tree.map(lambda x: _to_tokens(x, exchange), part) for part in (queries, keys)
     )
     if ring == 1:
         out = attention.attend_by(backend, queries, keys, text)
     else:
         out = _ring(backend, ring, queries, keys, text)
-    return jax.lax.all_to_all(out, "exchange", split_axis=1, concat_axis=2, tiled=True)
+    return jax.lax.all_to_all(out, exchange, split_axis=1, concat_axis=2, tiled=True)
 
 
-def _to_tokens(x: Array | None) -> Array | None:
+def _to_tokens(x: Array, exchange: str) -> Array:
     """All tokens of the group: of a share of the heads, or of what has no heads."""
-    if x is None:
-        return None
     if x.ndim == 4:
-        return jax.lax.all_to_all(x, "exchange", split_axis=2, concat_axis=1, tiled=True)
-    return jax.lax.all_gather(x, "exchange", axis=1, tiled=True)
+        return jax.lax.all_to_all(x, exchange, split_axis=2, concat_axis=1, tiled=True)
+    return jax.lax.all_gather(x, exchange, axis=1, tiled=True)
 
 
 def _ring_primal(backend: Backend, ring: int, queries: Queries, keys: Keys, text: Keys | None):

@@ -162,9 +162,37 @@ def test_without_the_compiler_the_extra_is_named(monkeypatch):
         planner.make_program(small(), chips.parse("v5e:2x2"), "train")
 
 
+def test_for_a_gpu_its_own_extra_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"GPU compiler; .* 'sora_jax\[cuda\]'"):
+        planner.make_program(small(), chips.parse("h100:8"), "train")
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("jax_cuda13_plugin") is None,
+    reason="the GPU compiler is not installed: pip install 'sora_jax[cuda]'",
+)
+def test_a_described_gpu_is_compiled_for():
+    """Attention is cuDNN's, and what is larger than a card's memory does not fit."""
+    values = base.get_config("smoke")
+    values.mesh.update(fsdp=4, context=2)
+    values.dit.model.update(unroll=1, dtype="bfloat16")
+    values.dit.attention.backend = "cudnn"
+    where = chips.parse("h100:8")
+    program = planner.make_program(config.resolve(ExperimentConfig, values), where, "train")
+    found = report.compile_for(program, where, schedule, where.chip.hbm)
+    assert "__cudnn$fmhaScaleBiasSoftmaxBackward" in found.text
+    assert found.report["fits"] and found.report["est_step_seconds"] is None
+    assert found.report["model_flops_per_step"] < 8 * found.report["hlo_matmul_flops_per_chip"]
+    assert {"all-gather", "reduce-scatter"} <= found.report["collectives"].keys()
+    total = found.report["hbm_bytes_per_chip"]["total"]
+    assert not report.compile_for(program, where, schedule, total - 1).report["fits"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--topology", "h100:12"], "12 GPUs are not whole hosts of 8; use 8 or 16"),
         (["--topology", "v9:4x4"], "the kinds are v5e:4x4, v5p:4x4x4"),
         (["--price", "4.2"], "--price 4.2 needs --tokens"),
         (["--tokens", "-1"], "must be positive"),
