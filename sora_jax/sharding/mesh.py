@@ -142,12 +142,18 @@ def split_video(mesh: Mesh, video: jax.Array, along: Split) -> jax.Array:
 
 
 def put_batch(mesh: Mesh, batch: Any) -> Any:
-    """Host arrays (this process's rows) as global arrays sharded over rows."""
+    """Host arrays (this process's rows) as global arrays sharded over rows.
+
+    For a lone device they stay on the host: the program that gets them places them by itself, in a
+    twentieth of the time that `device_put` takes.
+    """
     sharding = batch_sharding(mesh)
     # int64 counters become int32
     batch = jax.tree.map(
         lambda x: x.astype(jax.dtypes.canonicalize_dtype(x.dtype), copy=False), batch
     )
+    if mesh.size == 1:
+        return batch
     if jax.process_count() > 1:
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
     placed = jax.device_put(batch, sharding)  # one call for all arrays: milliseconds of every step
