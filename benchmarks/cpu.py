@@ -7,12 +7,15 @@ figures of different runs are not to be compared.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE
+from typing import Any
 
 from sora_jax.cli import runtime
 
@@ -20,7 +23,7 @@ runtime.prepare()
 
 import numpy as np  # noqa: E402
 
-from benchmarks.step import Work, seconds_of_a_step  # noqa: E402
+from benchmarks.step import Step, Work, prepare  # noqa: E402
 from sora_jax import files  # noqa: E402
 from sora_jax.models.dit import DiTConfig  # noqa: E402
 from sora_jax.models.presets import preset  # noqa: E402
@@ -30,30 +33,33 @@ PEER = Work(rows=2, tokens=1024)
 SHARE = Work(rows=1, tokens=2048)
 CURVE = (256, 512, 1024, 2048, 4096, 8192, 16384)
 CURVE_SIZE = {"depth": 2}  # layers of S: the exponent does not depend on their number
-DTYPES = ("float32", "bfloat16")
+WAYS, DTYPES = ("eager", "compile"), ("float32", "bfloat16")
+ROUNDS = 5
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--torch", required=True, help="a Python that has PyTorch")
     parser.add_argument("--out", type=Path, default=Path("runs/bench_cpu"))
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each measurement")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
 
-    ours = {dtype: step("S", dtype, PEER, args.seconds)[0] for dtype in DTYPES}
-    peer = torch_steps(args.torch, args.seconds)
+    turns = {
+        way: {dtype: take_turns(args.torch, way, dtype, args.seconds) for dtype in DTYPES}
+        for way in WAYS
+    }
     share = {dtype: matmul_share(dtype, args.seconds) for dtype in DTYPES}
     curve = {tokens: tokens_cost(tokens, args.seconds / 4) for tokens in CURVE}
     ratios = {
-        f"train_step_ratio_torch_{way}": max(ours[dtype] / peer[way][dtype] for dtype in DTYPES)
-        for way in ("eager", "compile")
+        f"train_step_ratio_torch_{way}": max(found["ratio"] for found in by_dtype.values())
+        for way, by_dtype in turns.items()
     }
     report = {
         **ratios,
         "matmul_share": share["float32"]["share"],
         "cost_exponent": exponent(curve),
-        "seconds": {"sora_jax": ours, **peer},
+        "turns": turns,
         "shares": share,
         "cost": {str(tokens): seconds for tokens, seconds in curve.items()},
         "threads": os.cpu_count(),
@@ -64,43 +70,59 @@ def main() -> None:
     tell(f"the report is {args.out / 'report.json'}")
 
 
-def step(size: str, dtype: str, work: Work, seconds: float, **changes) -> tuple[float, int]:
-    """(seconds, matmul FLOPs) of a step of a preset."""
+def prepared(size: str, dtype: str, work: Work, **changes) -> Step:
+    """The step of a preset, its layers one after the other.
+
+    A loop over them first fills the arrays of all that it keeps with zeros: 15% of a step here.
+    """
     cfg = DiTConfig(**preset(size) | {"dtype": dtype} | changes)
-    found = seconds_of_a_step(cfg, work, seconds)
-    tell(f"{size}, {work.rows} x {work.tokens} tokens, {dtype}: {found[0]:.3f} s")
-    return found
+    return prepare(dataclasses.replace(cfg, unroll=cfg.depth), work)
 
 
-def torch_steps(python: str, seconds: float) -> dict:
-    """Seconds of PyTorch's step by way (eager, compile) and dtype."""
+def take_turns(python: str, way: str, dtype: str, seconds: float) -> dict[str, Any]:
+    """Steps of S here and by PyTorch, in turns: the machine's speed changes from minute to minute.
+
+    The ratio is the median of those of the rounds. A peer whose step takes a minute has one round.
+    """
     size = preset("S")
     cfg = {name: size[name] for name in ("width", "depth", "num_heads", "mlp_width")} | {
         **vars(PEER),
-        "seconds": seconds,
+        "dtype": dtype,
+        "compile": way == "compile",
         "threads": os.cpu_count(),
     }
-    script = Path(__file__).with_name("torch_step.py")
-    done = subprocess.run(
-        [python, str(script), json.dumps(cfg)], stdout=subprocess.PIPE, text=True, check=True
-    )
-    found = json.loads(done.stdout.splitlines()[-1])
-    tell(f"PyTorch: {json.dumps(found)}")
-    return found
+    own = prepared("S", dtype, PEER)
+    command = [python, str(Path(__file__).with_name("torch_step.py")), json.dumps(cfg)]
+    rounds: list[tuple[float, float]] = []
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True, bufsize=1) as peer:
+        assert peer.stdin and peer.stdout
+        version = peer.stdout.readline().removeprefix("ready ").strip()
+        while len(rounds) < ROUNDS and not (rounds and rounds[-1][1] > 60):
+            ours = own.best(seconds / ROUNDS)
+            peer.stdin.write(f"{seconds / ROUNDS}\n")
+            rounds.append((ours, float(peer.stdout.readline())))
+            tell(f"{dtype}: {ours:.3f} s; PyTorch {way} {rounds[-1][1]:.3f} s")
+        peer.stdin.close()
+    ratio = statistics.median(ours / theirs for ours, theirs in rounds)
+    return {"ratio": ratio, "rounds": rounds, "torch": version}
 
 
 def matmul_share(dtype: str, seconds: float) -> dict[str, float]:
     """Rate of a step's matrix products at B and 2,048 tokens, over the machine's own."""
     rates = [flops.matmul_rate(dtype)]
-    taken, products = step("B", dtype, SHARE, seconds)
+    step = prepared("B", dtype, SHARE)
+    taken = step.best(seconds)
     rates.append(flops.matmul_rate(dtype))
     rate = statistics.mean(rates)
-    return {"share": products / taken / rate, "rate": rate, "seconds": taken}
+    tell(f"B, {SHARE.tokens} tokens, {dtype}: {taken:.3f} s")
+    return {"share": step.products / taken / rate, "rate": rate, "seconds": taken}
 
 
 def tokens_cost(tokens: int, seconds: float) -> float:
     """Seconds of a step of one row of so many tokens."""
-    return step("S", "float32", Work(rows=1, tokens=tokens), seconds, **CURVE_SIZE)[0]
+    taken = prepared("S", "float32", Work(rows=1, tokens=tokens), **CURVE_SIZE).best(seconds)
+    tell(f"{tokens} tokens: {taken:.3f} s")
+    return taken
 
 
 def exponent(curve: dict[int, float]) -> float:

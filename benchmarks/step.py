@@ -98,17 +98,30 @@ def make_step(cfg: DiTConfig, work: Work):
     return compiled, state, batch, products
 
 
-def seconds_of_a_step(cfg: DiTConfig, work: Work, seconds: float) -> tuple[float, int]:
-    """(the best step within the time given, FLOPs of its matrix products)."""
-    compiled, state, batch, products = make_step(cfg, work)
-    state, loss = compiled(state, batch)
-    jax.block_until_ready(loss)
-    times: list[float] = []
-    stop = time.perf_counter() + seconds
-    while time.perf_counter() < stop or len(times) < 3:
-        start = time.perf_counter()
-        state, loss = compiled(state, batch)
-        jax.block_until_ready((state, loss))
-        times.append(time.perf_counter() - start)
-    assert np.isfinite(float(loss)), loss
-    return min(times), products
+@dataclasses.dataclass
+class Step:
+    """A compiled step that can be timed again and again."""
+
+    compiled: Any
+    state: Any
+    batch: Any
+    products: int  # FLOPs of its matrix products
+
+    def best(self, seconds: float) -> float:
+        """Seconds of the best step within the time given, of two at least."""
+        times: list[float] = []
+        stop = time.perf_counter() + seconds
+        while time.perf_counter() < stop or len(times) < 2:
+            start = time.perf_counter()
+            self.state, loss = self.compiled(self.state, self.batch)
+            jax.block_until_ready((self.state, loss))
+            times.append(time.perf_counter() - start)
+        assert np.isfinite(float(loss)), loss
+        return min(times)
+
+
+def prepare(cfg: DiTConfig, work: Work) -> Step:
+    """Compiled, and run once."""
+    step = Step(*make_step(cfg, work))
+    step.best(0.0)
+    return step
