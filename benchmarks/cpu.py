@@ -97,6 +97,8 @@ def take_turns(python: str, way: str, dtype: str, seconds: float) -> dict[str, A
     with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True, bufsize=1) as peer:
         assert peer.stdin and peer.stdout
         version = peer.stdout.readline().removeprefix("ready ").strip()
+        if not version:
+            raise SystemExit(f"PyTorch's step ended before it ran; try {' '.join(command[:2])}")
         while len(rounds) < ROUNDS and not (rounds and rounds[-1][1] > 60):
             ours = own.best(seconds / ROUNDS)
             peer.stdin.write(f"{seconds / ROUNDS}\n")

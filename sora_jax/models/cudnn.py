@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from sora_jax.arrays import Array
 from sora_jax.errors import UsageError
 from sora_jax.models import attention
-from sora_jax.models.attention import Backend, Groups, Queries
+from sora_jax.models.attention import Backend, Groups, Keys, Queries
 
 DTYPES = ("bfloat16", "float16")
 
@@ -50,7 +50,7 @@ def _forward(implementation: Any, queries: Queries, groups: Groups) -> tuple[Arr
         queries.q,
         keys.k,
         keys.v,
-        bias=_rule(queries, groups),
+        bias=_rule(queries, keys),
         implementation=implementation,
         return_residual=True,
     )
@@ -59,7 +59,8 @@ def _forward(implementation: Any, queries: Queries, groups: Groups) -> tuple[Arr
 
 def _backward(implementation: Any, queries: Queries, groups: Groups, log_sum, common, grad):
     del log_sum, common  # it makes them again
-    keys, rule = attention.together(groups), _rule(queries, groups)
+    keys = attention.together(groups)
+    rule = _rule(queries, keys)
 
     def call(q: Array, k: Array, v: Array) -> Array:
         return jax.nn.dot_product_attention(q, k, v, bias=rule, implementation=implementation)
@@ -69,7 +70,7 @@ def _backward(implementation: Any, queries: Queries, groups: Groups, log_sum, co
     return dq, attention.apart((dk, dv), groups)
 
 
-def _rule(queries: Queries, groups: Groups) -> Array:
+def _rule(queries: Queries, keys: Keys) -> Array:
     """B 1 L M; without a gradient."""
-    rule = attention.bias(queries, attention.together(groups))[:, None]
+    rule = attention.bias(queries, keys)[:, None]
     return jax.lax.stop_gradient(rule.astype(queries.q.dtype))

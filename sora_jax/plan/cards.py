@@ -1,7 +1,7 @@
 """NVIDIA GPUs as XLA wants them described, to compile for one that is not there.
 
-The figures are those that the cards themselves report. A compiler that can't look at a card takes
-its default for all that it would otherwise measure.
+The figures are those that the cards report, as in XLA's own descriptions of them. A compiler that
+can't look at a card takes its default for all that it would otherwise measure.
 """
 
 import dataclasses
@@ -62,7 +62,7 @@ B200 = Card(
     bandwidth=7672320000000,
 )
 _A_HOST = 8  # cards that NVLink joins
-_CUDNN = 9, 12  # its version, as installed with the extra
+_CUDNN = 9, 12  # the version that is compiled for
 _TEXT = """
 gpu_device_info {{
   cuda_compute_capability {{ major: {capability} feature_extension: {features} }}

@@ -139,7 +139,7 @@ def _without_time(sums: Cost, topology: Topology) -> list[str]:
 def _too_large(
     program: Program, topology: Topology, memory: dict[str, int], elapsed: float
 ) -> dict[str, Any]:
-    why = "too large: the compiler stops before it plans buffers and times"
+    why = "too large: no exchanges, buffers or times are given"
     return {
         "fits": False,
         "hbm_bytes_per_chip": memory,

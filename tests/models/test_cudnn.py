@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sora_jax.errors import UsageError
-from sora_jax.models import attention, cudnn
+from sora_jax.models import attention, cudnn, splash
 from sora_jax.models.attention import Keys, Queries
 from sora_jax.sharding import context
 from sora_jax.sharding import mesh as meshes
@@ -73,6 +73,11 @@ def test_another_clip_of_the_row_changes_nothing():
 def test_what_cudnn_has_not_is_refused_with_the_remedy(platform, dtype, said):
     with pytest.raises(UsageError, match=said):
         cudnn.on(platform, dtype)
+
+
+def test_splash_on_a_gpu_is_refused_and_not_interpreted():
+    with pytest.raises(UsageError, match="on NVIDIA GPUs use cudnn"):
+        splash.on("gpu", "NVIDIA H100 80GB HBM3")
 
 
 def test_a_ring_is_refused():
