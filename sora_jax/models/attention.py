@@ -20,7 +20,7 @@ from sora_jax.arrays import Array, Float, Int
 NEVER = -1e9
 SPAN_PENALTY = -4.0  # logits taken from captions whose span does not cover the token
 FOREVER = 1e9  # seconds
-CHUNK_LOGITS = 2**22  # logits that the XLA backend holds at once, about
+CHUNK_LOGITS = 2**22  # that the XLA backend holds at once, about; twice as many on the way back
 
 
 @jax.tree_util.register_dataclass
@@ -149,42 +149,55 @@ def _xla_forward(queries: Queries, groups: Groups) -> tuple[Array, Array]:
 
     def some(part):
         q, places = part
-        logits = _logits(q, k, places, keys)
+        logits = jnp.einsum("bnlk,bnmk->bnlm", q, k, **_FLOAT32) + _rule(places, keys)[:, None]
         top = jnp.max(logits, -1, keepdims=True)
         weights = jnp.exp(logits - top)
         total = jnp.sum(weights, -1, keepdims=True)
         out = jnp.matmul(weights.astype(v.dtype), v, **_FLOAT32) / total
         return out.astype(v.dtype), (top + jnp.log(total))[..., 0]
 
-    parts = _chunks((_by_head(queries.q), _places(queries)), keys)
+    parts = _chunks((_by_head(_scaled(queries)), _places(queries)), keys, CHUNK_LOGITS)
     out, log_sum = jax.tree.map(_whole, jax.lax.map(some, parts))
     return _by_head(out), jnp.swapaxes(log_sum, 1, 2)
 
 
 def _xla_backward(queries: Queries, groups: Groups, log_sum, common, grad):
+    """A row of logits for each key: so large operands are transposed in one product of five.
+
+    XLA's CPU products are slower with those. Fewer chunks: their sums are of all keys.
+    """
     keys = together(groups)
     k, v = _by_head(keys.k), _by_head(keys.v)
-    dtype, scale = k.dtype, queries.q.shape[-1] ** -0.5
+    # Behind a barrier, or XLA has it transposed within each product.
+    by_value = jax.lax.optimization_barrier(jnp.swapaxes(k, 2, 3))
 
     def some(total, part):
         (q, log_sum, common, grad), places = part
-        weights = jnp.exp(_logits(q, k, places, keys) - log_sum[..., None])
-        d_weights = jnp.einsum("bnlk,bnmk->bnlm", grad, v, **_FLOAT32)
-        d_logits = (scale * weights * (d_weights - common[..., None])).astype(dtype)
-        # The large operand is never the transposed one: XLA's CPU products are 3 times slower so.
-        dk = jnp.matmul(jnp.swapaxes(q, 2, 3), d_logits, **_FLOAT32)
-        dv = jnp.matmul(jnp.swapaxes(grad, 2, 3), weights.astype(dtype), **_FLOAT32)
-        return (total[0] + dk, total[1] + dv), jnp.matmul(d_logits, k)
+        logits = jnp.einsum("bnmk,bnlk->bnml", k, q, **_FLOAT32)
+        logits = logits + jnp.swapaxes(_rule(places, keys), 1, 2)[:, None]
+        weights = jnp.exp(logits - log_sum[:, :, None])
+        d_weights = jnp.einsum("bnmk,bnlk->bnml", v, grad, **_FLOAT32)
+        d_logits = (weights * (d_weights - common[:, :, None])).astype(k.dtype)
+        dk = jnp.matmul(d_logits, q, **_FLOAT32)
+        dv = jnp.matmul(weights.astype(k.dtype), grad, **_FLOAT32)
+        dq = jnp.matmul(by_value, d_logits, **_FLOAT32)
+        return (total[0] + dk, total[1] + dv), jnp.swapaxes(dq, 2, 3)
 
-    arrays = tuple(jnp.swapaxes(x, 1, 2) for x in (queries.q, log_sum, common, grad))
-    parts = _chunks((arrays, _places(queries)), keys)
-    zeros = jnp.zeros(jnp.swapaxes(k, 2, 3).shape, jnp.float32)
+    arrays = tuple(_by_head(x) for x in (_scaled(queries), log_sum, common, grad))
+    parts = _chunks((arrays, _places(queries)), keys, 2 * CHUNK_LOGITS)
+    zeros = jnp.zeros(k.shape, jnp.float32)
     total, dq = jax.lax.scan(some, (zeros, zeros), parts)
-    return _by_head(_whole(dq)), apart([jnp.moveaxis(part, 3, 1) for part in total], groups)
+    dq = _by_head(_whole(dq)) * queries.q.shape[-1] ** -0.5
+    return dq, apart([_by_head(part) for part in total], groups)
+
+
+def _scaled(queries: Queries) -> Array:
+    """Queries that give logits: one product for each of them, not for each logit."""
+    return (queries.q * jnp.float32(queries.q.shape[-1] ** -0.5)).astype(queries.q.dtype)
 
 
 def _by_head(x: Array) -> Array:
-    """B L N K <-> B N L K: products are faster so, and one copy serves all chunks."""
+    """B L N ... <-> B N L ...: products are faster so, and one copy serves all chunks."""
     return jnp.swapaxes(x, 1, 2)
 
 
@@ -198,15 +211,14 @@ def _places(queries: Queries) -> Queries:
     )
 
 
-def _logits(q: Array, k: Array, places: Queries, keys: Keys) -> Float[Array, "B N L M"]:
-    logits = jnp.einsum("bnlk,bnmk->bnlm", q, k, **_FLOAT32) * q.shape[-1] ** -0.5
-    return logits + bias(jax.tree.map(lambda x: x[:, 0], places), keys)[:, None]
+def _rule(places: Queries, keys: Keys) -> Float[Array, "B L M"]:
+    return bias(jax.tree.map(lambda x: x[:, 0], places), keys)
 
 
-def _chunks(parts: Any, keys: Keys) -> Any:
+def _chunks(parts: Any, keys: Keys, logits: int) -> Any:
     """Equal chunks of the queries, dim 2 of all `parts`, along a new first dim."""
     rows, heads, length, _ = jax.tree.leaves(parts)[0].shape
-    num = num_chunks(length, rows * heads * keys.k.shape[1])
+    num = num_chunks(length, rows * heads * keys.k.shape[1], logits)
 
     def cut(x: Array) -> Array:
         return jnp.moveaxis(x.reshape(*x.shape[:2], num, length // num, *x.shape[3:]), 2, 0)
@@ -245,9 +257,9 @@ def apart(arrays: Sequence[Array], groups: Groups) -> list[Pair]:
     return list(zip(k, v, strict=True))
 
 
-def num_chunks(length: int, logits_of_one: int) -> int:
-    """The least number of equal chunks of a row in which the logits stay below CHUNK_LOGITS."""
-    wanted = max(-(-length * logits_of_one // CHUNK_LOGITS), 1)
+def num_chunks(length: int, logits_of_one: int, logits: int) -> int:
+    """The least number of equal chunks of a row, each of at most about so many `logits`."""
+    wanted = max(-(-length * logits_of_one // logits), 1)
     return next((n for n in range(wanted, length + 1) if length % n == 0), length)
 
 

@@ -1,5 +1,6 @@
 """Rotary embedding of real-valued positions (Su et al. 2021), an axis at a time."""
 
+import jax
 import jax.numpy as jnp
 
 from sora_jax.arrays import Array, Float
@@ -22,7 +23,8 @@ def rotation(
         ladder = low * (high / low) ** jnp.linspace(1.0, 0.0, num)
         parts.append(2 * jnp.pi * position[..., axis, None] / ladder)
     angle = jnp.concatenate(parts, -1)[:, :, None]
-    return jnp.cos(angle), jnp.sin(angle)
+    # Behind a barrier, or XLA takes the cosine anew in each layer that multiplies by it.
+    return jax.lax.optimization_barrier((jnp.cos(angle), jnp.sin(angle)))
 
 
 def rotate(x: Float[Array, "B L N K"], rotation: Rotation) -> Float[Array, "B L N K"]:
