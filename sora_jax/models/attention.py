@@ -164,11 +164,12 @@ def _xla_forward(queries: Queries, groups: Groups) -> tuple[Array, Array]:
 def _xla_backward(queries: Queries, groups: Groups, log_sum, common, grad):
     """A row of logits for each key: so large operands are transposed in one product of five.
 
-    XLA's CPU products are slower with those. Fewer chunks: their sums are of all keys.
+    XLA's CPU products are slower with those, and when a small operand or what they give is to be
+    transposed, they do it to the large one; hence the barriers. Fewer chunks than forward, since
+    each adds to sums of all keys.
     """
     keys = together(groups)
     k, v = _by_head(keys.k), _by_head(keys.v)
-    # Behind a barrier, or XLA has it transposed within each product.
     by_value = jax.lax.optimization_barrier(jnp.swapaxes(k, 2, 3))
 
     def some(total, part):
@@ -180,7 +181,7 @@ def _xla_backward(queries: Queries, groups: Groups, log_sum, common, grad):
         d_logits = (weights * (d_weights - common[:, :, None])).astype(k.dtype)
         dk = jnp.matmul(d_logits, q, **_FLOAT32)
         dv = jnp.matmul(weights.astype(k.dtype), grad, **_FLOAT32)
-        dq = jnp.matmul(by_value, d_logits, **_FLOAT32)
+        dq = jax.lax.optimization_barrier(jnp.matmul(by_value, d_logits, **_FLOAT32))
         return (total[0] + dk, total[1] + dv), jnp.swapaxes(dq, 2, 3)
 
     arrays = tuple(_by_head(x) for x in (_scaled(queries), log_sum, common, grad))
