@@ -168,6 +168,22 @@ def test_rotary_products_depend_on_distance_alone(key):
     assert np.abs(products([0.0, 0, 0]) - jnp.einsum("blnk,bmnk->bnlm", q, k)).max() > 0.1
 
 
+def test_angles_are_turned_into_cosines_once_for_all_layers(key):
+    """Layers one after the other use the same arrays; XLA would take them anew in each."""
+
+    def cosines(depth):
+        def loss(x, position):
+            turned = rope.rotation(position, 8, ((1.0, 16.0),) * 3)
+            for _ in range(depth):
+                x = jnp.tanh(rope.rotate(x, turned))
+            return jnp.sum(x)
+
+        shapes = jnp.ones((2, 16, 2, 8)), jnp.ones((2, 16, 3))
+        return jax.jit(jax.grad(loss)).lower(*shapes).compile().as_text().count(" cosine(")
+
+    assert cosines(4) == cosines(1) > 0
+
+
 @pytest.mark.parametrize("patch", [(1, 1, 1), (1, 2, 2), (2, 1, 2)])
 def test_patches_round_trip(patch, key):
     latents = jax.random.normal(key, (2, 4, 4, 6, 3))
