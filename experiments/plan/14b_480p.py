@@ -14,7 +14,7 @@ def get_config(arg: str = "") -> ConfigDict:
     """The plan's only config."""
     if arg:
         raise ValueError(f"argument {arg!r} is not known; there is none")
-    cfg = wan.get_config("14B", wan.SIZE_480P, "v5p:4x4x4")
+    cfg = wan.plan_config("14B", wan.SIZE_480P, "v5p:4x4x4")
     cfg.name = "14b_480p"
     cfg.mesh.update(fsdp=16, context=4)
     cfg.dit.loop.batch_size = 16

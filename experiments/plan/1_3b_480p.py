@@ -14,7 +14,7 @@ def get_config(arg: str = "") -> ConfigDict:
     """The plan's only config."""
     if arg:
         raise ValueError(f"argument {arg!r} is not known; there is none")
-    cfg = wan.get_config("1.3B", wan.SIZE_480P, "v5e:4x4")
+    cfg = wan.plan_config("1.3B", wan.SIZE_480P, "v5e:4x4")
     cfg.name = "1_3b_480p"
     cfg.mesh.update(fsdp=4, context=4)
     cfg.dit.loop.batch_size = 4

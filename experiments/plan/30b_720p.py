@@ -14,7 +14,7 @@ def get_config(arg: str = "") -> ConfigDict:
     """The plan's only config."""
     if arg:
         raise ValueError(f"argument {arg!r} is not known; there is none")
-    cfg = wan.get_config("30B", wan.SIZE_720P, "v5p:8x8x8")
+    cfg = wan.plan_config("30B", wan.SIZE_720P, "v5p:8x8x8")
     cfg.name = "30b_720p"
     cfg.mesh.update(fsdp=64, context=8)
     cfg.dit.loop.batch_size = 64

@@ -9,7 +9,7 @@ SIZE_480P, SIZE_720P = (480, 832), (720, 1280)  # height, width
 FRAMES = 84  # 21 chunks, as of Wan's 81 frames
 
 
-def get_config(size: str, pixels: tuple[int, int], topology: str) -> ConfigDict:
+def plan_config(size: str, pixels: tuple[int, int], topology: str) -> ConfigDict:
     """A preset on clips of `pixels`: 16 latent channels for 8 x 8 pixels, 512 words of text."""
     cfg = base.get_config()
     cfg.data.update(size=pixels, num_frames=FRAMES, fps=16.0)
