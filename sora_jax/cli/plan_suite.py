@@ -37,7 +37,7 @@ def run(folder: Path, workdir: Path, page: Path) -> dict[str, Any]:
     plans: list[dict[str, Any]] = []
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _COMPILERS)) as pool:
         for path, plan in zip(configs, pool.map(_plan, configs), strict=True):
-            print(f"{path}: {_summary(plan)}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"{path}: {_summary(plan)}\n")
             plans.append(plan)
             with files.disk_errors(workdir):
                 files.write_text(workdir / "report.json", json.dumps(plans, indent=2) + "\n")
@@ -65,7 +65,7 @@ def _summary(plan: dict[str, Any]) -> str:
 
 def _plan(path: Path) -> dict[str, Any]:
     """The plan of a config, or what stood in its way as `config` and `error`."""
-    print(f"planning {path}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"planning {path}\n")
     command = [sys.executable, "-m", "sora_jax.cli.main", "plan", "--json", "--config", str(path)]
     child = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     try:
