@@ -71,5 +71,5 @@ def _plan(path: Path) -> dict[str, Any]:
     try:
         plan = json.loads(child.stdout)
     except json.JSONDecodeError:
-        plan = {"error": f"its process ended with code {child.returncode}"}
+        return {"config": str(path), "error": f"its process ended with code {child.returncode}"}
     return plan if child.returncode in (0, 4) else {"config": str(path), "error": plan["error"]}

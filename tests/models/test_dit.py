@@ -168,7 +168,7 @@ def test_rotary_products_depend_on_distance_alone(key):
     assert np.abs(products([0.0, 0, 0]) - jnp.einsum("blnk,bmnk->bnlm", q, k)).max() > 0.1
 
 
-def test_angles_are_turned_into_cosines_once_for_all_layers(key):
+def test_angles_are_turned_into_cosines_once_for_all_layers():
     """Layers one after the other use the same arrays; XLA would take them anew in each."""
 
     def cosines(depth):
