@@ -21,6 +21,7 @@ NEVER = -1e9
 SPAN_PENALTY = -4.0  # logits taken from captions whose span does not cover the token
 FOREVER = 1e9  # seconds
 CHUNK_LOGITS = 2**22  # that the XLA backend holds at once, about; twice as many on the way back
+KEPT_LOGITS = 2**24  # of a layer whose weights a lone device keeps for the way back, at most
 
 
 @jax.tree_util.register_dataclass
@@ -70,6 +71,19 @@ def attend(queries: Queries, keys: Keys, text: Keys | None = None) -> Float[Arra
     return attend_by(XLA, queries, keys, text)
 
 
+def attend_alone(queries: Queries, keys: Keys, text: Keys | None = None) -> Array:
+    """`attend` of a lone device, where short rows keep their weights for the way back.
+
+    To make them again is one product of seven and a pass over all logits: 15% of attention at 2 x
+    1,024 tokens on a CPU. Under remat they are made again all the same.
+    """
+    groups = (keys,) if text is None else (keys, text)
+    rows, length, heads, _ = queries.q.shape
+    if rows * length * heads * sum(group.k.shape[1] for group in groups) > KEPT_LOGITS:
+        return _attend(XLA, queries, groups)
+    return _attend_keeping(queries, groups)
+
+
 def attend_by(backend: Backend, queries: Queries, keys: Keys, text: Keys | None = None) -> Array:
     """`attend`, by `backend`."""
     return _attend(backend, queries, (keys,) if text is None else (keys, text))
@@ -92,6 +106,11 @@ def _backward(backend: Backend, saved, grad: Array):
 
 _attend = jax.custom_vjp(_primal, nondiff_argnums=(0,))
 _attend.defvjp(_forward, _backward)
+
+
+@jax.custom_vjp
+def _attend_keeping(queries: Queries, groups: Groups) -> Array:
+    return XLA.forward(queries, groups)[0]
 
 
 def gradients(queries: Queries, groups: Groups, dq: Array, pairs: list[Pair]):
@@ -170,18 +189,12 @@ def _xla_backward(queries: Queries, groups: Groups, log_sum, common, grad):
     """
     keys = together(groups)
     k, v = _by_head(keys.k), _by_head(keys.v)
-    by_value = jax.lax.optimization_barrier(jnp.swapaxes(k, 2, 3))
+    by_value = _turned(k)
 
     def some(total, part):
         (q, log_sum, common, grad), places = part
-        logits = jnp.einsum("bnmk,bnlk->bnml", k, q, **_FLOAT32)
-        logits = logits + jnp.swapaxes(_rule(places, keys), 1, 2)[:, None]
-        weights = jnp.exp(logits - log_sum[:, :, None])
-        d_weights = jnp.einsum("bnmk,bnlk->bnml", v, grad, **_FLOAT32)
-        d_logits = (weights * (d_weights - common[:, :, None])).astype(k.dtype)
-        dk = jnp.matmul(d_logits, q, **_FLOAT32)
-        dv = jnp.matmul(weights.astype(k.dtype), grad, **_FLOAT32)
-        dq = jax.lax.optimization_barrier(jnp.matmul(by_value, d_logits, **_FLOAT32))
+        weights = jnp.exp(_logits_by_key(q, k, places, keys) - log_sum[:, :, None])
+        dq, dk, dv = _back(weights, common, q, k, v, by_value, grad)
         return (total[0] + dk, total[1] + dv), jnp.swapaxes(dq, 2, 3)
 
     arrays = tuple(_by_head(x) for x in (_scaled(queries), log_sum, common, grad))
@@ -190,6 +203,61 @@ def _xla_backward(queries: Queries, groups: Groups, log_sum, common, grad):
     total, dq = jax.lax.scan(some, (zeros, zeros), parts)
     dq = _by_head(_whole(dq)) * queries.q.shape[-1] ** -0.5
     return dq, apart([_by_head(part) for part in total], groups)
+
+
+def _keeping_forward(queries: Queries, groups: Groups):
+    """All at once, with weights that are not divided by their sums: those are one more value."""
+    keys = together(groups)
+    q, k, v = (_by_head(x) for x in (_scaled(queries), keys.k, keys.v))
+    logits = _logits_by_key(q, k, _places(queries), keys)
+    weights = jnp.exp(logits - jnp.max(logits, 2, keepdims=True)).astype(v.dtype)
+    values = jnp.concatenate([v, jnp.ones_like(v[..., :1])], -1)
+    sums = jnp.matmul(_turned(values), weights, **_FLOAT32)
+    out, total = sums[:, :, :-1], sums[:, :, -1]
+    out = _by_head(_turned(out / total[:, :, None]).astype(v.dtype))
+    return out, (queries, groups, checkpoint_name(out, "attention"), weights, total)
+
+
+def _keeping_backward(saved, grad: Array):
+    queries, groups, out, weights, total = saved
+    keys = together(groups)
+    q, k, v = (_by_head(x) for x in (_scaled(queries), keys.k, keys.v))
+    common = _by_head(overlap(out, grad)) / total
+    grad = (_by_head(grad) / total[..., None]).astype(v.dtype)
+    dq, dk, dv = _back(weights, common, q, k, v, _turned(k), grad)
+    dq = _by_head(jnp.swapaxes(dq, 2, 3)) * queries.q.shape[-1] ** -0.5
+    return gradients(queries, groups, dq, apart([_by_head(dk), _by_head(dv)], groups))
+
+
+_attend_keeping.defvjp(_keeping_forward, _keeping_backward)
+
+
+def _logits_by_key(q: Array, k: Array, places: Queries, keys: Keys) -> Float[Array, "B N M L"]:
+    """Of scaled queries."""
+    logits = jnp.einsum("bnmk,bnlk->bnml", k, q, **_FLOAT32)
+    return logits + jnp.swapaxes(_rule(places, keys), 1, 2)[:, None]
+
+
+def _back(
+    weights: Float[Array, "B N M L"],
+    common: Float[Array, "B N L"],
+    q: Array,
+    k: Array,
+    v: Array,
+    by_value: Float[Array, "B N K M"],
+    grad: Float[Array, "B N L K"],
+) -> tuple[Array, Array, Array]:
+    """Gradients of scaled queries (B N K L), keys and values (B N M K)."""
+    d_weights = jnp.einsum("bnmk,bnlk->bnml", v, grad, **_FLOAT32)
+    d_logits = (weights * (d_weights - common[:, :, None])).astype(k.dtype)
+    dk = jnp.matmul(d_logits, q, **_FLOAT32)
+    dv = jnp.matmul(weights.astype(k.dtype), grad, **_FLOAT32)
+    return jax.lax.optimization_barrier(jnp.matmul(by_value, d_logits, **_FLOAT32)), dk, dv
+
+
+def _turned(x: Array) -> Array:
+    """The last two dims exchanged, in memory too."""
+    return jax.lax.optimization_barrier(jnp.swapaxes(x, 2, 3))
 
 
 def _scaled(queries: Queries) -> Array:

@@ -13,9 +13,9 @@ from sora_jax.models.attention import Attend, Keys, Queries
 class Layout:
     """Functions that leave values as they are and say where they lie; by default, one device."""
 
-    attend: Attend = attention.attend
+    attend: Attend = attention.attend_alone
     """Attention of a row to itself, and to text in the same softmax."""
-    attend_text: Callable[[Queries, Keys], Array] = attention.attend
+    attend_text: Callable[[Queries, Keys], Array] = attention.attend_alone
     tokens: Callable[[Array], Array] = lambda x: x
     """Pins states of tokens (B L D) between blocks."""
     weights: Callable[[Any], Any] = lambda block: block

@@ -19,7 +19,7 @@ from jax.sharding import PartitionSpec as P
 from sora_jax.arrays import Array
 from sora_jax.errors import UsageError
 from sora_jax.models import attention, cudnn, splash
-from sora_jax.models.attention import Backend, Keys, Queries
+from sora_jax.models.attention import Attend, Backend, Keys, Queries
 from sora_jax.models.layers import Dense, matmul
 from sora_jax.models.layout import Layout
 from sora_jax.sharding.mesh import BATCH, RULES, held_at
@@ -46,10 +46,13 @@ def make_layout(mesh: Mesh, cfg: AttentionConfig, dtype: str) -> Layout:
         )
     split, along = _split(mesh, ring)
     by_row = NamedSharding(mesh, P(BATCH, "context"))
+    alone: Attend = functools.partial(attention.attend_by, backend)
+    if backend is attention.XLA:
+        alone = attention.attend_alone
 
     def attend(queries: Queries, keys: Keys, text: Keys | None = None) -> Array:
         if mesh.size == 1:
-            return attention.attend_by(backend, queries, keys, text)
+            return alone(queries, keys, text)
         call = jax.shard_map(
             lambda *parts: _attend_part(backend, ring, along[-1], *parts),
             mesh=split,
@@ -61,7 +64,7 @@ def make_layout(mesh: Mesh, cfg: AttentionConfig, dtype: str) -> Layout:
 
     def attend_text(queries: Queries, text: Keys) -> Array:
         if mesh.size == 1:
-            return attention.attend_by(backend, queries, text)
+            return alone(queries, text, None)
         call = jax.shard_map(
             lambda queries, text: attention.attend_by(backend, queries, text),
             mesh=mesh,

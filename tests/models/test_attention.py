@@ -1,5 +1,6 @@
 """If these fail, attention is not what its formula says: in one piece, in chunks, or joined."""
 
+import functools
 import types
 
 import jax
@@ -42,8 +43,8 @@ def written_out(row, q, k, v, text_k, text_v):
     return jnp.einsum("bnlm,bmnk->blnk", weights, jnp.concatenate([v, text_v], 1))
 
 
-def attended(row, q, k, v, text_k, text_v):
-    return attention.attend(
+def attended(row, q, k, v, text_k, text_v, attend=attention.attend):
+    return attend(
         Queries(q=q, segment=row.segment, seconds=row.seconds),
         Keys(k=k, v=v, segment=row.segment),
         Keys(k=text_k, v=text_v, segment=row.text_segment, span=row.span),
@@ -61,6 +62,43 @@ def test_values_and_gradients_are_those_of_the_formula(row, monkeypatch, logits)
         for fn in (attended, written_out)
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), found, expected)
+
+
+@pytest.mark.parametrize("logits", [2**24, 0])
+def test_a_lone_device_gives_the_same_whether_it_keeps_weights_or_not(row, monkeypatch, logits):
+    """Also of logits whose exponentials no float32 holds, and in bfloat16 to its rounding."""
+    monkeypatch.setattr(attention, "KEPT_LOGITS", logits)
+    large = (40 * row.arrays[0], *row.arrays[1:])
+    short = tuple(x.astype(jnp.bfloat16) for x in row.arrays)
+    for arrays, atol in ((row.arrays, 2e-5), (large, 2e-4), (short, 0.04)):
+        found, expected = (
+            jax.vjp(lambda *a, fn=fn: fn(row, *a), *arrays)
+            for fn in (functools.partial(attended, attend=attention.attend_alone), attended)
+        )
+        grad = jnp.cos(jnp.arange(found[0].size, dtype=arrays[0].dtype)).reshape(found[0].shape)
+        jax.tree.map(
+            lambda a, b, atol=atol: np.testing.assert_allclose(
+                a.astype(jnp.float32), b.astype(jnp.float32), atol=atol
+            ),
+            (found[0], found[1](grad)),
+            (expected[0], expected[1](grad)),
+        )
+
+
+def test_a_short_row_keeps_weights_and_a_long_one_does_not(row, monkeypatch):
+    """What is kept beyond the operands: one layer's logits, or nothing of their size."""
+
+    def largest_kept() -> int:
+        _, pull = jax.eval_shape(
+            lambda *a: jax.vjp(lambda *b: attended(row, *b, attend=attention.attend_alone), *a),
+            *row.arrays,
+        )
+        return max(leaf.size for leaf in jax.tree.leaves(pull))
+
+    logits = ROWS * HEADS * LENGTH * (LENGTH + WORDS)
+    assert largest_kept() == logits
+    monkeypatch.setattr(attention, "KEPT_LOGITS", logits - 1)
+    assert largest_kept() < logits
 
 
 def test_parts_joined_are_the_whole(row):
