@@ -1,6 +1,6 @@
 """Attention: one `attend` behind which the backends stand, and the rule of who may look at whom.
 
-The rule is never written out for a whole row: tokens carry their clip's number (`segment`) and
+The rule is never written out for a long row: tokens carry their clip's number (`segment`) and
 their time, keys carry theirs and the time span in which they count, and a backend makes what it
 needs of it. A backend is a pair of plain functions, so that attention over several devices
 (`sharding/context.py`) can be built of any.
