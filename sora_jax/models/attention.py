@@ -75,7 +75,7 @@ def attend_alone(queries: Queries, keys: Keys, text: Keys | None = None) -> Arra
     """`attend` of a lone device, where short rows keep their weights for the way back.
 
     To make them again is one product of seven and a pass over all logits: 15% of attention at 2 x
-    1,024 tokens on a CPU. Under remat they are made again all the same.
+    1,024 tokens on a CPU. Under remat they are made again all the same, and nothing else is.
     """
     groups = (keys,) if text is None else (keys, text)
     rows, length, heads, _ = queries.q.shape
@@ -123,9 +123,9 @@ def gradients(queries: Queries, groups: Groups, dq: Array, pairs: list[Pair]):
     return d_queries, d_groups
 
 
-def named(out: Array, log_sum: Array) -> tuple[Array, Array]:
+def named(out: Array, sums: Array) -> tuple[Array, Array]:
     """Both under the name by which `stack.scan_blocks` may keep them for the way back."""
-    return checkpoint_name(out, "attention"), checkpoint_name(log_sum, "attention")
+    return checkpoint_name(out, "attention"), checkpoint_name(sums, "attention")
 
 
 def join(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -214,8 +214,8 @@ def _keeping_forward(queries: Queries, groups: Groups):
     values = jnp.concatenate([v, jnp.ones_like(v[..., :1])], -1)
     sums = jnp.matmul(_turned(values), weights, **_FLOAT32)
     out, total = sums[:, :, :-1], sums[:, :, -1]
-    out = _by_head(_turned(out / total[:, :, None]).astype(v.dtype))
-    return out, (queries, groups, checkpoint_name(out, "attention"), weights, total)
+    out, total = named(_by_head(_turned(out / total[:, :, None]).astype(v.dtype)), total)
+    return out, (queries, groups, out, weights, total)
 
 
 def _keeping_backward(saved, grad: Array):

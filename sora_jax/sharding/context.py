@@ -46,9 +46,9 @@ def make_layout(mesh: Mesh, cfg: AttentionConfig, dtype: str) -> Layout:
         )
     split, along = _split(mesh, ring)
     by_row = NamedSharding(mesh, P(BATCH, "context"))
-    alone: Attend = functools.partial(attention.attend_by, backend)
-    if backend is attention.XLA:
-        alone = attention.attend_alone
+    alone: Attend = attention.attend_alone
+    if backend is not attention.XLA:
+        alone = functools.partial(attention.attend_by, backend)
 
     def attend(queries: Queries, keys: Keys, text: Keys | None = None) -> Array:
         if mesh.size == 1:

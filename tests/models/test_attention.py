@@ -10,6 +10,7 @@ import pytest
 
 from sora_jax.models import attention
 from sora_jax.models.attention import Keys, Queries
+from sora_jax.train import flops
 
 ROWS, LENGTH, WORDS, HEADS, WIDTH = 2, 16, 4, 2, 8
 
@@ -64,10 +65,8 @@ def test_values_and_gradients_are_those_of_the_formula(row, monkeypatch, logits)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), found, expected)
 
 
-@pytest.mark.parametrize("logits", [2**24, 0])
-def test_a_lone_device_gives_the_same_whether_it_keeps_weights_or_not(row, monkeypatch, logits):
+def test_kept_weights_give_the_same_as_those_made_again(row):
     """Also of logits whose exponentials no float32 holds, and in bfloat16 to its rounding."""
-    monkeypatch.setattr(attention, "KEPT_LOGITS", logits)
     large = (40 * row.arrays[0], *row.arrays[1:])
     short = tuple(x.astype(jnp.bfloat16) for x in row.arrays)
     for arrays, atol in ((row.arrays, 2e-5), (large, 2e-4), (short, 0.04)):
@@ -99,6 +98,24 @@ def test_a_short_row_keeps_weights_and_a_long_one_does_not(row, monkeypatch):
     assert largest_kept() == logits
     monkeypatch.setattr(attention, "KEPT_LOGITS", logits - 1)
     assert largest_kept() < logits
+
+
+def test_under_remat_only_weights_are_made_again(row, monkeypatch):
+    """As many products as where they never are kept, but for their sums (1 value beside 8)."""
+    policy = jax.checkpoint_policies.save_only_these_names("attention")
+
+    def products() -> int:
+        @functools.partial(jax.checkpoint, policy=policy)  # anew, or what was traced is used again
+        def layer(*arrays):
+            return jnp.sin(attended(row, *arrays, attend=attention.attend_alone))
+
+        gradient = jax.grad(lambda *arrays: jnp.sum(layer(*arrays)), argnums=range(5))
+        return flops.matmul_flops(gradient, *row.arrays)
+
+    keeping = products()
+    monkeypatch.setattr(attention, "KEPT_LOGITS", 0)
+    one = 2 * ROWS * HEADS * LENGTH * (LENGTH + WORDS)
+    assert keeping == products() + one
 
 
 def test_parts_joined_are_the_whole(row):
