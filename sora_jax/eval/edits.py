@@ -123,9 +123,7 @@ def judge_blend(s: Subjects):
 def judge_loop(s: Subjects):
     """Loops from prompts, against a clip whose first frame is put at its end."""
     requests = s.still_requests
-    turned = s.engine.decode(
-        s.engine.sample(requests, s.settings, is_loop=True), is_loop=True
-    )  # as it was sampled: what was last comes last
+    turned = loop.turned(s.engine, requests, s.settings)  # what was last in the window comes last
     made = loop.begin_at_rest(turned)
     plain = t2v.generate(s.engine, requests, s.settings)
     repeated = np.concatenate([plain, plain[:, :1]], axis=1)

@@ -3,15 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-
-def steps(videos: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Root mean square differences of neighbouring frames: B T H W 3 -> B T-1."""
-    change = np.diff(videos.astype(np.float64), axis=1)
-    return np.sqrt(np.mean(np.square(change), axis=(2, 3, 4)))
+from sora_jax.generate.takes import steps
 
 
 def seam(videos: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The same of the last frame and the first: B T H W 3 -> B."""
+    """Root mean square difference of the last frame and the first: B T H W 3 -> B."""
     return steps(videos[:, [-1, 0]])[:, 0]
 
 

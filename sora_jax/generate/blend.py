@@ -7,10 +7,9 @@ from numpy.typing import NDArray
 
 from sora_jax.errors import LimitError, UsageError
 from sora_jax.export.sampling import CHUNK_FRAMES, SamplingConfig
-from sora_jax.generate import windows
+from sora_jax.generate import gap
 from sora_jax.generate.curve import Curve
 from sora_jax.generate.engine import Engine, Video
-from sora_jax.generate.kept import keep_frames
 from sora_jax.generate.request import Request
 from sora_jax.post import retime
 
@@ -30,22 +29,20 @@ def transition(
 ) -> Video:
     """`first`, then `num_new` frames that lead to `second`, then `second` (each B T H W 3).
 
-    Both come out as they went in (`kept`). What one window has room for between the two is sampled,
+    Both come out as they went in. What one window has room for between the two is sampled,
     and seen along its motion at the places where the change is as far as `curve` says: so a long
     transition is a slow change, and not a sudden one after more of A.
     """
     _check_chunks({"A": first.shape[1], "B": second.shape[1], "transition": num_new})
-    latents = windows.bridge(
+    made = gap.fill(
         engine,
-        engine.encode(first),
-        engine.encode(second),
+        first,
+        second,
         requests,
         settings,
-        num_new=min(num_new, settings.num_frames - 2 * CHUNK_FRAMES) // CHUNK_FRAMES,
+        num_new=min(num_new, settings.num_frames - 2 * CHUNK_FRAMES),
     )
-    start, rest = first.shape[1], latents.shape[1] * CHUNK_FRAMES - second.shape[1]
-    made = keep_frames(engine.decode(latents), [(0, first), (rest, second)])
-    inside = [video[start - 1 : rest + 1] for video in made]
+    inside = np.concatenate([first[:, -1:], made, second[:, :1]], axis=1)
     new = [retime.at_places(frames, follow(frames, curve, num_new)) for frames in inside]
     return np.concatenate([first, np.stack(new), second], axis=1)
 

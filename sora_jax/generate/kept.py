@@ -15,6 +15,8 @@ from sora_jax.export.sampling import CHUNK_FRAMES
 from sora_jax.generate.engine import Video
 
 REACH = 4  # pixels over which detail at the edge of kept pixels fades out
+GRAIN = 6.0  # of 255: what the autoencoder's grain may change at places where it loses nothing
+_AROUND, _NEAR = np.ones((3, 3), np.uint8), np.ones((5, 5), np.uint8)
 
 
 def keep_frames(made: Video, given: Sequence[tuple[int, Video]], *, is_loop: bool = False) -> Video:
@@ -41,6 +43,35 @@ def keep_frames(made: Video, given: Sequence[tuple[int, Video]], *, is_loop: boo
     for start, frames in given:
         out[:, start : start + frames.shape[1]] = frames
     return out
+
+
+def hold_still(made: Video, around: Video, given: Video) -> Video:
+    """Frames that fill a gap (B T H W 3), with the grain taken from what stands still in them.
+
+    `given` (B 2 H W 3) are the frames before and after the gap and `around` what the autoencoder
+    makes of them. A pixel stands still if it is the same in both and in all frames between, within
+    what the autoencoder loses near it, and nothing moves within two pixels. Outlines flicker by
+    more than that: what is nowhere 3 pixels thick does not count as moving.
+    """
+    before, after = (given[:, i, None].astype(np.float32) for i in (0, 1))
+    count = made.shape[1]
+    share = (np.arange(1, count + 1, dtype=np.float32) / (count + 1))[:, None, None, None]
+    frozen = (1 - share) * before + share * after
+    lost = np.abs(given.astype(np.float32) - around).max((1, 4))
+    grain = GRAIN + np.stack([cv2.dilate(each, _AROUND) for each in lost])
+    moves = np.abs(made - frozen).max((1, 4)) > grain
+    differs = np.abs(before - after).max((1, 4)) > grain
+    is_still = np.stack(
+        [cv2.dilate(_solid(a) | b, _NEAR) == 0 for a, b in zip(moves, differs, strict=True)]
+    )
+    return np.where(is_still[:, None, :, :, None], np.round(frozen), made).astype(np.uint8)
+
+
+def _solid(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The connected parts of a mask (H W) that somewhere are as thick as 3 pixels."""
+    _, part = cv2.connectedComponents(mask.astype(np.uint8))
+    thick = cv2.erode(mask.astype(np.uint8), _AROUND) > 0
+    return (mask & np.isin(part, part[thick])).astype(np.uint8)
 
 
 def keep_pixels(made: Video, given: Video, keep: NDArray[np.bool_]) -> Video:

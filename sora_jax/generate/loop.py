@@ -6,20 +6,28 @@ import numpy as np
 
 from sora_jax.errors import UsageError
 from sora_jax.export.sampling import CHUNK_FRAMES, SamplingConfig
-from sora_jax.generate import windows
+from sora_jax.generate import gap, takes
 from sora_jax.generate.engine import Engine, Video
-from sora_jax.generate.kept import keep_frames
 from sora_jax.generate.request import Request
 
 
 def from_prompt(engine: Engine, requests: Sequence[Request], settings: SamplingConfig) -> Video:
-    """Make a clip of one window that has no end: the window is turned at each step.
+    """Make a clip of one window that has no end (`turned`).
 
     Having none it may begin anywhere, and begins where the least changes (`begin_at_rest`).
     """
-    return begin_at_rest(
-        engine.decode(engine.sample(requests, settings, is_loop=True), is_loop=True)
-    )
+    return begin_at_rest(turned(engine, requests, settings))
+
+
+def turned(engine: Engine, requests: Sequence[Request], settings: SamplingConfig) -> Video:
+    """Clips whose window is turned at each step, so that what is last in them is no end.
+
+    Of several takes that is kept which changes the least, all around.
+    """
+    latents = engine.sample(takes.of_each(requests), settings, is_loop=True)
+    made = engine.decode(latents, is_loop=True)
+    around = np.concatenate([made, made[:, :1]], axis=1)
+    return takes.best(made, takes.steps(around).max(1))
 
 
 def begin_at_rest(videos: Video) -> Video:
@@ -49,9 +57,5 @@ def close(
             raise UsageError(
                 f"the {name} has {count} frames; it needs a multiple of {CHUNK_FRAMES}"
             )
-    latents = engine.encode(videos)
-    joined = windows.bridge(
-        engine, latents, latents, requests, settings, num_new=num_new // CHUNK_FRAMES
-    )
-    count = latents.shape[1] + num_new // CHUNK_FRAMES
-    return keep_frames(engine.decode(joined[:, :count], is_loop=True), [(0, videos)], is_loop=True)
+    new = gap.fill(engine, videos, videos, requests, settings, num_new=num_new)
+    return np.concatenate([videos, new], axis=1)

@@ -12,7 +12,10 @@ from sora_jax.export.sampling import CHUNK_FRAMES, SamplingConfig
 from sora_jax.generate import windows
 from sora_jax.generate.engine import Engine, Video
 from sora_jax.generate.kept import keep_frames
+from sora_jax.generate.remix import STRENGTHS
 from sora_jax.generate.request import Caption, Request
+
+CHANGE = STRENGTHS["mild"]  # of what was there before a card's text is kept so much
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,9 +41,12 @@ def render(
 ) -> Video:
     """One video (1 T H W 3) of `num_frames` from cards in the order of their times.
 
-    A card's text holds from its time to that of the next card with a text; its frames come out as
-    they went in (`kept`). Raises UsageError for cards that are not in order, not at a whole chunk,
-    that overlap or lie outside.
+    A shot is made as its first text says. What comes at a later card's time is made again from
+    there on as that card's text says, from what there was (`windows.redo`): what the texts do not
+    change goes on. A card's frames come out as they went in (`kept`).
+
+    Raises UsageError for cards that are not in order, not at a whole chunk, that overlap or lie
+    outside.
     """
     starts = check(cards, settings, num_frames)
     shots = [i for i, card in enumerate(cards) if card.is_cut or i == 0]
@@ -49,11 +55,20 @@ def render(
         begin = starts[first] if first else 0
         end = starts[last] if last < len(cards) else num_frames // CHUNK_FRAMES
         shot = cards[first:last]
-        request = Request(
-            captions=_captions(shot, begin, settings), negative=negative, seed=seed + first
-        )
+        texts = [
+            (starts[number] - begin, _request(cards[number], negative, seed + number))
+            for number in range(first, last)
+            if cards[number].prompt
+        ] or [(0, Request(captions=(), negative=negative, seed=seed + first))]
         latents, known = _given(engine, shot, settings, begin, end)
-        made = engine.decode(windows.complete(engine, latents, known, [request], settings))
+        latents = windows.complete(engine, latents, known, [texts[0][1]], settings)
+        made = engine.decode(latents)
+        for place, request in texts[1:]:
+            latents = windows.redo(
+                engine, latents, known, [request], settings, start=place, strength=CHANGE
+            )
+            frame = place * CHUNK_FRAMES
+            made[:, frame:] = engine.decode(latents)[:, frame:]
         given = [
             (CHUNK_FRAMES * (place - begin), card.frames[None])
             for card, place in zip(shot, starts[first:last], strict=True)
@@ -106,20 +121,8 @@ def check(cards: Sequence[Card], settings: SamplingConfig, num_frames: int) -> l
     return starts
 
 
-def _captions(shot: Sequence[Card], begin: int, settings: SamplingConfig) -> tuple[Caption, ...]:
-    """The texts of a shot with their times, counted from its beginning."""
-    offset = begin * CHUNK_FRAMES / settings.fps
-    told = [card for card in shot if card.prompt]
-    captions = []
-    for number, card in enumerate(told):
-        start = 0.0 if number == 0 else card.time - offset
-        if number + 1 < len(told):
-            captions.append(
-                Caption(text=card.prompt, start=start, end=told[number + 1].time - offset)
-            )
-        else:
-            captions.append(Caption(text=card.prompt, start=start))
-    return tuple(captions)
+def _request(card: Card, negative: str, seed: int) -> Request:
+    return Request(captions=(Caption(text=card.prompt),), negative=negative, seed=seed)
 
 
 def _given(engine: Engine, shot, settings: SamplingConfig, begin: int, end: int):

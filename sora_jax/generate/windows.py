@@ -166,6 +166,35 @@ def complete(
     return done
 
 
+def redo(
+    engine: Engine,
+    latents: Latents,
+    known: NDArray[np.bool_],
+    requests: Sequence[Request],
+    settings: SamplingConfig,
+    *,
+    start: int,
+    strength: float,
+) -> Latents:
+    """Make the chunks of `latents` (B n h w C) from `start` on again, noised to `strength`.
+
+    Those `known` (n) stay. What is before `start` in the first window is made again with it, as
+    what the new chunks follow: as it was, it would hold on to what is to change. The windows after
+    it keep half a window of what is new.
+    """
+    count, window = latents.shape[1], _window(settings)
+    out, done, number = latents.copy(), start, np.arange(count)
+    begin = max(min(start, count - window), 0)
+    while done < count:
+        here = slice(begin, min(begin + window, count))
+        stays = (known | (number < done)) & (number >= start)
+        out[:, here] = _fill_window(
+            engine, out[:, here], stays[here], requests, settings, strength=strength
+        )
+        done, begin = here.stop, max(min(here.stop - window // 2, count - window), 0)
+    return out
+
+
 def _window(settings: SamplingConfig) -> int:
     """Chunks that the network sees at once."""
     window = settings.num_frames // CHUNK_FRAMES
@@ -174,14 +203,17 @@ def _window(settings: SamplingConfig) -> int:
     return window
 
 
-def _fill_window(engine: Engine, latents, known, requests, settings) -> Latents:
+def _fill_window(engine: Engine, latents, known, requests, settings, strength=1.0) -> Latents:
     """A clip of at most one window; a shorter one is the beginning of a window."""
     whole = (len(latents), _window(settings), *latents.shape[2:])
     canvas, mask = np.zeros(whole, np.float32), np.zeros(whole[:-1], bool)
-    canvas[:, : len(known)] = np.where(known[:, None, None, None], latents, 0)
+    canvas[:, : len(known)] = latents
     mask[:, : len(known)] = known[:, None, None]
+    amount = np.ones(whole[:2], np.float32)
+    amount[:, : len(known)] = strength
     here = _seen(requests, settings, 0)
-    return engine.sample(here, settings, latents=canvas, known=mask)[:, : len(known)]
+    made = engine.sample(here, settings, latents=canvas, known=mask, strength=amount)
+    return made[:, : len(known)]
 
 
 def _seen(requests: Sequence[Request], settings: SamplingConfig, first_chunk: int) -> list[Request]:

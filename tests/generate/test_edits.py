@@ -7,7 +7,7 @@ import pytest
 
 from sora_jax.errors import LimitError, UsageError
 from sora_jax.export.bundle import open_model
-from sora_jax.generate import blend, loop, recut, remix, storyboard, t2v, windows
+from sora_jax.generate import blend, gap, loop, recut, remix, storyboard, t2v, takes, windows
 from sora_jax.generate import engine as engine_module
 from sora_jax.generate.curve import parse_curve
 from sora_jax.generate.engine import Engine
@@ -216,6 +216,77 @@ def test_a_curve_that_is_none_is_refused(text):
 def test_a_strength_that_is_none_is_refused(text):
     with pytest.raises(UsageError, match="subtle, mild, strong"):
         remix.parse_strength(text)
+
+
+def test_of_several_takes_the_smoothest_is_kept(engine, settings, requests, clip, monkeypatch):
+    """The first take is what the seed gives by itself; each clip has its own best one."""
+    cost = np.array([3.0, 1.0, 2.0, 5.0, 2.5, 0.0, 9.0, 8.0])
+    made = np.arange(8, dtype=np.uint8)[:, None, None, None, None]
+    assert takes.best(made, cost).ravel().tolist() == [2, 5]
+    seeds = [request.seed for request in takes.of_each(requests)]
+    assert seeds[0] == requests[0].seed and len(set(seeds)) == takes.TAKES
+    left = right = np.full((1, 8, 16, 16, 3), 128, np.uint8)  # no detail that joins all takes
+    monkeypatch.setattr(gap, "hold_still", lambda made, around, given: made)
+
+    def largest_step(wanted):
+        new = gap.fill(engine, left, right, wanted, settings, num_new=4)
+        return takes.steps(np.concatenate([left[:, -1:], new, right[:, :1]], axis=1)).max()
+
+    found, each = largest_step(requests), takes.of_each(requests)
+    monkeypatch.setattr(takes, "TAKES", 1)
+    alone = [largest_step([request]) for request in each]
+    assert found == pytest.approx(min(alone), rel=1e-3)
+    assert max(alone) > 1.01 * min(alone)
+
+
+def test_what_lies_further_back_than_a_window_does_not_matter(
+    engine, settings, requests, clip, monkeypatch
+):
+    monkeypatch.setattr(gap, "hold_still", lambda made, around, given: made)
+    long = np.concatenate([255 - clip, clip[:, ::-1], clip], axis=1)
+    far = gap.fill(engine, long, clip, requests, settings, num_new=4, first_frame=8)
+    near = gap.fill(engine, clip, clip, requests, settings, num_new=4, first_frame=40)
+    np.testing.assert_array_equal(far, near)
+    other = gap.fill(engine, 255 - clip, clip, requests, settings, num_new=4, first_frame=40)
+    assert distance(other, near) > 0
+
+
+@pytest.mark.parametrize(("count", "start"), [(3, 1), (4, 2), (9, 1), (9, 7)])
+def test_redone_chunks_begin_from_what_there_was(engine, settings, requests, count, start):
+    """What is known stays, at strength 0 all does; what is before its window is left alone."""
+    latents = np.random.default_rng(4).normal(size=(1, count, 2, 2, 4)).astype(np.float32)
+    known = np.arange(count) == count - 1
+
+    def redone(strength):
+        return windows.redo(
+            engine, latents, known, requests, settings, start=start, strength=strength
+        )
+
+    np.testing.assert_array_equal(redone(0.0), latents)
+    little, much = redone(0.3), redone(0.9)
+    number = np.arange(count)
+    new = ~known & (number >= start)
+    stays = (known & (number >= start)) | (number < min(start, count - 4))
+    for made in (little, much):
+        np.testing.assert_array_equal(made[:, stays], latents[:, stays])
+        assert (np.abs(made - latents).max((0, 2, 3, 4))[new] > 0).all()
+    assert distance(little, latents) < distance(much, latents)
+
+
+def test_a_card_changes_what_comes_after_it_alone(engine, settings):
+    """Up to the second card the video is the first card's, whatever the second says."""
+    first = Card(time=0.0, prompt="a red circle")
+    alone, *others = (
+        storyboard.render(engine, [first, *rest], settings, num_frames=16, seed=3)
+        for rest in (
+            [],
+            [Card(time=1.0, prompt="a blue square")],
+            [Card(time=1.0, prompt="a green circle moves left")],
+        )
+    )
+    for other in others:
+        np.testing.assert_array_equal(other[:, :8], alone[:, :8])
+    assert distance(others[0][:, 8:], others[1][:, 8:]) > 0
 
 
 def test_a_storyboard_is_its_cards(engine, settings, clip):

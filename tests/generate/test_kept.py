@@ -70,3 +70,38 @@ def test_a_mask_may_move():
     out = kept.keep_pixels(made_around(0, 0), GIVEN, keep)
     np.testing.assert_array_equal(out[:, 3], GIVEN[:, 3])
     assert (out[:, [0, 1, 2, 4, 5, 6, 7]] == 128).all()
+
+
+def test_what_stands_still_in_a_gap_loses_its_grain_and_what_moves_is_left():
+    given = np.repeat(GIVEN[:, :1], 2, axis=1)
+    grain = RNG.integers(-3, 4, (1, 4, 24, 24, 3))
+    made = (given[:, :1] + grain).astype(np.uint8)
+    made[:, 2, 8:16, 8:16] = 255  # comes and goes
+    out = kept.hold_still(made, given, given)
+    moved = np.zeros((24, 24), bool)
+    moved[6:18, 6:18] = True  # and two pixels around it
+    np.testing.assert_array_equal(out[:, :, ~moved], np.repeat(given[:, :1], 4, 1)[:, :, ~moved])
+    np.testing.assert_array_equal(out[:, :, moved], made[:, :, moved])
+
+
+def test_more_is_grain_where_the_autoencoder_loses_more():
+    given = np.full((1, 2, 24, 24, 3), 100, np.uint8)
+    around, made = given.copy(), np.full((1, 4, 24, 24, 3), 112, np.uint8)
+    around[:, :, :, :12] = 106
+    out = kept.hold_still(made, around, given)
+    assert (out[:, :, :, :10] == 100).all() and (out[:, :, :, 14:] == 112).all()
+
+
+def test_lines_that_flicker_stand_still_and_things_do_not():
+    given = np.full((1, 2, 24, 24, 3), 100, np.uint8)
+    made = np.full((1, 4, 24, 24, 3), 100, np.uint8)
+    made[:, 1, 4:6, :] = 160
+    np.testing.assert_array_equal(kept.hold_still(made, given, given), 100)
+    made[:, 1, 4:7, 4:7] = 160
+    np.testing.assert_array_equal(kept.hold_still(made, given, given)[:, :, 4:7], made[:, :, 4:7])
+
+
+def test_what_ends_as_another_picture_does_not_stand_still():
+    given = np.stack([np.full((1, 24, 24, 3), value, np.uint8) for value in (60, 120)], 1)
+    made = np.full((1, 4, 24, 24, 3), 90, np.uint8)
+    np.testing.assert_array_equal(kept.hold_still(made, given, given), made)
