@@ -2,7 +2,7 @@
 
 The autoencoder loses detail of all that goes through it. Given frames stand in the result in place
 of their reconstruction; what that has lost of them at a border is added to what lies beyond it,
-less and less, so that no step in detail is seen.
+where that shows the same, less and less, so that no step in detail is seen.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,14 @@ from sora_jax.generate.engine import Video
 
 REACH = 4  # pixels over which detail at the edge of kept pixels fades out
 GRAIN = 6.0  # of 255: what the autoencoder's grain may change at places where it loses nothing
+ALIKE = (30.0, 90.0)  # of 255: pixels this near show the same thing, those this far another
 _AROUND, _NEAR = np.ones((3, 3), np.uint8), np.ones((5, 5), np.uint8)
 
 
-def keep_frames(made: Video, given: Sequence[tuple[int, Video]], *, is_loop: bool = False) -> Video:
+def keep_frames(made: Video, given: Sequence[tuple[int, Video]]) -> Video:
     """`made` (B T H W 3) with `given` (place of the first frame, B t H W 3) in place of its own.
 
-    Detail fades out over a chunk to both sides. In a loop the last frame is next to the first.
+    Detail fades out over a chunk to both sides, and ends where another thing is seen.
     """
     count = made.shape[1]
     taken = {start + i for start, frames in given for i in range(frames.shape[1])}
@@ -32,17 +33,24 @@ def keep_frames(made: Video, given: Sequence[tuple[int, Video]], *, is_loop: boo
             lost = frames[:, edge].astype(np.float32) - made[:, start + edge]
             for away in range(1, CHUNK_FRAMES + 1):
                 place = start + edge + step * away
-                place = place % count if is_loop else place
                 if place in taken or not 0 <= place < count:
                     break
                 weight = 1 - away / (CHUNK_FRAMES + 1)
-                detail[place] = detail.get(place, np.float32(0)) + weight * lost
+                here = weight * _alike(made[:, place], made[:, start + edge]) * lost
+                detail[place] = detail.get(place, np.float32(0)) + here
     out = made.copy()
     for place, lost in detail.items():
         out[:, place] = np.clip(np.round(made[:, place] + lost), 0, 255)
     for start, frames in given:
         out[:, start : start + frames.shape[1]] = frames
     return out
+
+
+def _alike(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Where pictures (B H W 3) show the same: 1 up to the first of ALIKE, 0 from the second on."""
+    apart = np.abs(a.astype(np.float32) - b).max(-1, keepdims=True)
+    low, high = ALIKE
+    return np.clip((high - apart) / (high - low), 0, 1)
 
 
 def hold_still(made: Video, around: Video, given: Video) -> Video:

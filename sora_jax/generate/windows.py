@@ -178,13 +178,13 @@ def redo(
 ) -> Latents:
     """Make the chunks of `latents` (B n h w C) from `start` on again, noised to `strength`.
 
-    Those `known` (n) stay. What is before `start` in the first window is made again with it, as
-    what the new chunks follow: as it was, it would hold on to what is to change. The windows after
-    it keep half a window of what is new.
+    Those `known` (n) stay. The first window begins before `start`, and that is made again with it,
+    as what the new chunks follow: as it was, it would hold on to what is to change. The windows
+    after it keep half a window of what is new.
     """
     count, window = latents.shape[1], _window(settings)
     out, done, number = latents.copy(), start, np.arange(count)
-    begin = max(min(start, count - window), 0)
+    begin = max(min(start - 1, count - window), 0)
     while done < count:
         here = slice(begin, min(begin + window, count))
         stays = (known | (number < done)) & (number >= start)

@@ -1,7 +1,6 @@
 """What was given stays to the bit, and its detail joins what is beside it and nothing further."""
 
 import numpy as np
-import pytest
 
 from sora_jax.generate import kept
 
@@ -45,11 +44,14 @@ def test_a_short_gap_has_the_detail_of_both_sides_and_given_frames_none_of_it():
     np.testing.assert_allclose(out[:, 8].astype(float), wanted, atol=0.51)
 
 
-@pytest.mark.parametrize("is_loop", [True, False])
-def test_in_a_loop_the_last_frame_is_next_to_the_first(is_loop):
-    out = kept.keep_frames(made_around(0, 8), [(0, GIVEN)], is_loop=is_loop)
-    np.testing.assert_array_equal(out[:, :8], GIVEN)
-    assert (out[:, -1] != 128).any() == is_loop
+def test_what_is_gone_leaves_no_detail_behind():
+    """A thing that was at the border and is not after it: neither its outline nor its texture."""
+    made = made_around(0, 4)
+    made[:, :8, 8:16, 8:16] = 20
+    out = kept.keep_frames(made, [(0, GIVEN)])
+    np.testing.assert_array_equal(out[:, 8:, 8:16, 8:16], 128)
+    lost = GIVEN[:, 7, :8].astype(float) - 128
+    np.testing.assert_allclose(out[:, 8, :8] - 128.0, lost * 0.8, atol=0.51)
 
 
 def test_pixels_are_kept_and_detail_fades_out_near_them():
