@@ -22,7 +22,7 @@ from sora_jax.eval.running import Evaluation, Example
 from sora_jax.eval.scores import judge_all
 from sora_jax.eval.subjects import Line, Shown, Subjects
 from sora_jax.export.sampling import CHUNK_FRAMES
-from sora_jax.generate import blend, extend, loop, recut, remix, t2v
+from sora_jax.generate import blend, extend, loop, recut, remix, t2v, takes
 from sora_jax.generate.curve import parse_curve
 from sora_jax.generate.engine import Video
 from sora_jax.generate.request import Request
@@ -125,7 +125,8 @@ def judge_loop(s: Subjects):
     requests = s.still_requests
     turned = loop.turned(s.engine, requests, s.settings)  # what was last in the window comes last
     made = loop.begin_at_rest(turned)
-    plain = t2v.generate(s.engine, requests, s.settings)
+    # As many takes without a turned window: what choosing alone would do.
+    plain = loop.smoothest(t2v.generate(s.engine, takes.of_each(requests), s.settings))
     repeated = np.concatenate([plain, plain[:, :1]], axis=1)
 
     def is_closed(videos):

@@ -25,9 +25,12 @@ def turned(engine: Engine, requests: Sequence[Request], settings: SamplingConfig
     Of several takes that is kept which changes the least, all around.
     """
     latents = engine.sample(takes.of_each(requests), settings, is_loop=True)
-    made = engine.decode(latents, is_loop=True)
-    around = np.concatenate([made, made[:, :1]], axis=1)
-    return takes.best(made, takes.steps(around).max(1))
+    return smoothest(engine.decode(latents, is_loop=True))
+
+
+def smoothest(made: Video) -> Video:
+    """Each clip's take whose largest step is least, that from its end to its beginning included."""
+    return takes.best(made, takes.steps(np.concatenate([made, made[:, :1]], axis=1)).max(1))
 
 
 def begin_at_rest(videos: Video) -> Video:

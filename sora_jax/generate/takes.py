@@ -1,6 +1,7 @@
 """Several takes of the same thing, of which each clip keeps the one that joins best."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,5 +37,7 @@ def best(made: Video, cost: NDArray[np.floating]) -> Video:
 
 def steps(videos: Video) -> NDArray[np.float64]:
     """Root mean square differences of neighbouring frames: B T H W 3 -> B T-1."""
-    change = np.diff(videos.astype(np.float64), axis=1)
-    return np.sqrt(np.mean(np.square(change), axis=(2, 3, 4)))
+    pairs = itertools.pairwise(np.moveaxis(videos, 1, 0))  # one at a time: clips may be long
+    return np.sqrt(
+        np.stack([np.square(b.astype(np.float64) - a).mean((1, 2, 3)) for a, b in pairs], 1)
+    )

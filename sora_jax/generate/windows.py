@@ -189,7 +189,7 @@ def redo(
         here = slice(begin, min(begin + window, count))
         stays = (known | (number < done)) & (number >= start)
         out[:, here] = _fill_window(
-            engine, out[:, here], stays[here], requests, settings, strength=strength
+            engine, out[:, here], stays[here], requests, settings, strength, begin
         )
         done, begin = here.stop, max(min(here.stop - window // 2, count - window), 0)
     return out
@@ -203,7 +203,9 @@ def _window(settings: SamplingConfig) -> int:
     return window
 
 
-def _fill_window(engine: Engine, latents, known, requests, settings, strength=1.0) -> Latents:
+def _fill_window(
+    engine: Engine, latents, known, requests, settings, strength: float = 1.0, first_chunk: int = 0
+) -> Latents:
     """A clip of at most one window; a shorter one is the beginning of a window."""
     whole = (len(latents), _window(settings), *latents.shape[2:])
     canvas, mask = np.zeros(whole, np.float32), np.zeros(whole[:-1], bool)
@@ -211,8 +213,14 @@ def _fill_window(engine: Engine, latents, known, requests, settings, strength=1.
     mask[:, : len(known)] = known[:, None, None]
     amount = np.ones(whole[:2], np.float32)
     amount[:, : len(known)] = strength
-    here = _seen(requests, settings, 0)
-    made = engine.sample(here, settings, latents=canvas, known=mask, strength=amount)
+    made = engine.sample(
+        _seen(requests, settings, first_chunk),
+        settings,
+        latents=canvas,
+        known=mask,
+        strength=amount,
+        first_chunk=first_chunk,
+    )
     return made[:, : len(known)]
 
 

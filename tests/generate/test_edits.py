@@ -218,7 +218,7 @@ def test_a_strength_that_is_none_is_refused(text):
         remix.parse_strength(text)
 
 
-def test_of_several_takes_the_smoothest_is_kept(engine, settings, requests, clip, monkeypatch):
+def test_of_several_takes_the_smoothest_is_kept(engine, settings, requests, monkeypatch):
     """The first take is what the seed gives by itself; each clip has its own best one."""
     cost = np.array([3.0, 1.0, 2.0, 5.0, 2.5, 0.0, 9.0, 8.0])
     made = np.arange(8, dtype=np.uint8)[:, None, None, None, None]
